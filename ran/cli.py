@@ -1,0 +1,61 @@
+"""The command `ran`: info, data, run, tables."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+
+from ran.data import DOWNLOADS, download
+from ran.network import PRESETS, build
+from ran.runs import Places, RunConfig, parse, run
+from ran.training import TrainingDiverged
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; the options of `ran run` are the fields of RunConfig and Places."""
+    top = argparse.ArgumentParser(
+        prog="ran", description="Residual Attention Networks: look at one, train one, record it."
+    )
+    commands = top.add_subparsers(dest="command", required=True)
+
+    info = commands.add_parser("info", help="print a network's structure and size")
+    info.add_argument("network", nargs="?", help=f"one of {', '.join(PRESETS)}; all of them without it")
+
+    fetch = commands.add_parser("data", help="download a CIFAR set through torchvision")
+    fetch.add_argument("name", help=f"one of {', '.join(DOWNLOADS)}")
+    fetch.add_argument("--data-root", default=Places.data_root, help="folder to put it in (default: %(default)s)")
+
+    train = commands.add_parser("run", help="train one network and leave a record")
+    for each in (*fields(RunConfig), *fields(Places)):
+        known = each.metadata["known"]
+        train.add_argument(
+            f"--{each.name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            type=str if each.type is str else int,
+            metavar="NAME" if known else "N" if each.type is not str else "PATH",
+            help=f"{each.metadata['help']}{': ' + ', '.join(known) if known else ''} (default: {each.default})",
+        )
+    return top
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the command line; 0 for success, 2 with a one-line message for bad input."""
+    said = vars(parser().parse_args(words))
+    command = said.pop("command")
+    try:
+        if command == "info":
+            for name in [said["network"]] if said["network"] else PRESETS:
+                print(build(name))
+        elif command == "data":
+            download(said["name"], said["data_root"])
+        else:
+            finished = run(*parse(said))
+            print(f"test error {finished.record['test_error']:.2f}%: {finished.folder / 'record.json'}")
+    except (ValueError, TypeError, FileNotFoundError, TrainingDiverged) as error:
+        print(f"ran {command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,237 @@
+"""Data sets as whole arrays, and augmentation of whole batches on the device (section 4.1): no worker processes."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchvision import datasets as tv
+
+from ran import shapes
+from ran.choices import choose
+
+PADDING = 4  # pixels on each side before the random crop
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images (N, H, W, 3) uint8, labels (N,) int64 and, where they are known, the true object masks (N, H, W) bool."""
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def head(self, count: int | None) -> "ImageSet":
+        """The first `count` images; all of them for None."""
+        return ImageSet(self.images[:count], self.labels[:count], None if self.masks is None else self.masks[:count])
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A training set and a test set, in an order that depends only on what they hold."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: ImageSet
+    test: ImageSet
+
+    @cached_property
+    def checksum(self) -> str:
+        """sha256 over every image and label, the same however the set was stored."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.test):
+            digest.update(part.images.numpy().tobytes())
+            digest.update(part.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Per-channel mean of the training pixels, scaled to [0, 1]. (3,)"""
+        return self.train.images.double().mean((0, 1, 2)).float() / 255
+
+    @cached_property
+    def std(self) -> Tensor:
+        """Per-channel standard deviation of the training pixels, scaled to [0, 1]. (3,)"""
+        return self.train.images.double().std((0, 1, 2)).float() / 255
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 → (B, 3, H, W) float32 in channels_last order, mean 0 and deviation 1 in each channel.
+
+        The paper subtracts the mean and does not say how pixels are scaled; this book divides by the deviation.
+        """
+        scale = 255 * self.std.to(images.device)
+        return ((images - 255 * self.mean.to(images.device)) / scale).permute(0, 3, 1, 2)
+
+
+def load(name: str, root: str | Path = "data") -> DataSet:
+    """Load `shapes`, `cifar10` or `cifar100`. `root` is the folder that holds the CIFAR sets (see `missing`).
+
+    Raises ValueError for an unknown name and FileNotFoundError, with where it looked, for a set that is not there.
+    """
+    return SOURCES[choose("dataset", name, SOURCES)](Path(root).expanduser())
+
+
+def _shapes(_: Path) -> DataSet:
+    parts = (shapes.draw(split) for split in ("train", "test"))
+    train, test = (ImageSet(*(torch.from_numpy(array) for array in part)) for part in parts)
+    return DataSet("shapes", shapes.CLASSES, train, test)
+
+
+@dataclass(frozen=True)
+class Cifar:
+    """Where a CIFAR set may lie below a root: one cached array, a folder of class folders, or torchvision's format."""
+
+    name: str
+    torchvision: Callable[..., tv.CIFAR10]
+
+    def __call__(self, root: Path) -> DataSet:
+        cache, folder = root / f"{self.name}.npz", root / self.name
+        if cache.is_file():
+            with np.load(cache) as arrays:
+                return self._data_set({key: arrays[key] for key in arrays.files})
+        if (folder / "train").is_dir() and (folder / "test").is_dir():
+            arrays = self._decode(folder)
+        elif (root / self.torchvision.base_folder).is_dir():  # type: ignore[attr-defined]
+            arrays = self._unpickle(root)
+        else:
+            raise FileNotFoundError(missing(self.name, root))
+        _save(cache, arrays)
+        return self._data_set(arrays)
+
+    def _decode(self, folder: Path) -> dict[str, NDArray]:
+        """Read <folder>/{train,test}/<class>/*: decoding 60,000 small files takes about 20 s, so it is done once."""
+        arrays: dict[str, NDArray] = {}
+        for part in ("train", "test"):
+            listing = tv.ImageFolder(str(folder / part))
+            images = np.stack([_read(path) for path, _ in listing.samples])
+            arrays |= _canonical(part, images, np.array(listing.targets)) | {
+                f"{part}_classes": np.array(listing.classes)
+            }
+        train, test = arrays.pop("train_classes"), arrays.pop("test_classes")
+        if train.tolist() != test.tolist():
+            raise ValueError(f"{folder}/train and {folder}/test hold different class folders; they must be the same.")
+        return arrays | {"classes": train}
+
+    def _unpickle(self, root: Path) -> dict[str, NDArray]:
+        train, test = (self.torchvision(str(root), train=train) for train in (True, False))
+        return (
+            _canonical("train", train.data, np.array(train.targets))
+            | _canonical("test", test.data, np.array(test.targets))
+            | {"classes": np.array(train.classes)}
+        )
+
+    def _data_set(self, arrays: dict[str, NDArray]) -> DataSet:
+        train, test = (
+            ImageSet(torch.from_numpy(arrays[f"{part}_images"]), torch.from_numpy(arrays[f"{part}_labels"]))
+            for part in ("train", "test")
+        )
+        return DataSet(self.name, tuple(arrays["classes"].tolist()), train, test)
+
+
+def _canonical(part: str, images: NDArray, labels: NDArray) -> dict[str, NDArray]:
+    """Order images by a hash of their pixels, so that every storage format gives the same set and the same run."""
+    order = np.argsort(
+        np.array([hashlib.sha256(image.tobytes()).digest() for image in images], dtype="S32"), kind="stable"
+    )
+    return {f"{part}_images": images[order], f"{part}_labels": labels[order].astype(np.int64)}
+
+
+def _read(path: str) -> NDArray:
+    try:
+        image = np.asarray(Image.open(path).convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be decoded ({error}); replace it or unpack the data set again.") from error
+    if image.shape != (32, 32, 3):
+        raise ValueError(f"{path} is {image.shape[1]}×{image.shape[0]}; CIFAR images are 32×32.")
+    return image
+
+
+def _save(path: Path, arrays: dict[str, NDArray]) -> None:
+    """Write the cache whole or not at all; a folder that cannot be written only costs the decoding again."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+
+
+def missing(name: str, root: Path) -> str:
+    """Say where a CIFAR set was looked for, and the ways to get it."""
+    batches = DOWNLOADS[name].base_folder
+    return (
+        f"the data set {name!r} is not in {str(root)!r}. Looked for {root / name}/{{train,test}}/<class>/, "
+        f"{root / batches}/ (torchvision's format) and {root / name}.npz (the cache). To get it: "
+        f"`ran data {name} --data-root {root}` downloads it through torchvision; or name the folder that holds it "
+        "(`-p data_root PATH`, `--data-root PATH`). The data set 'shapes' needs no files."
+    )
+
+
+def download(name: str, root: str | Path) -> None:
+    """Fetch a CIFAR set through torchvision into `root`. Raises ValueError for another name."""
+    DOWNLOADS[choose("data set to download", name, DOWNLOADS)](str(root), download=True)
+
+
+DOWNLOADS: dict[str, type[tv.CIFAR10]] = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}
+SOURCES: dict[str, Callable[[Path], DataSet]] = {"shapes": _shapes} | {
+    name: Cifar(name, source) for name, source in DOWNLOADS.items()
+}
+
+
+class TrainingBatches:
+    """A training set on its device; every epoch is a new shuffle with new crops and flips, gathered batch by batch."""
+
+    def __init__(self, data: DataSet, batch_size: int, device: torch.device):
+        self.data, self.device = data, device
+        self.size = min(batch_size, len(data.train))
+        self.height, self.width = data.train.images.shape[1:3]
+        images = torch.from_numpy(_pad(data.train.images.numpy(), (255 * data.mean).round().byte().numpy()))
+        self.padded = images.to(device)  # (N, H + 8, W + 8, 3) uint8
+        self.labels = data.train.labels.to(device)
+
+    def __len__(self) -> int:
+        return len(self.labels) // self.size  # the last, incomplete batch of a shuffle is left out
+
+    def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (images (B, 3, H, W) float32 channels_last, labels (B,)); all chance comes from `generator` (CPU)."""
+        count = len(self.labels)
+        order = torch.randperm(count, generator=generator).to(self.device)
+        top, left = torch.randint(2 * PADDING + 1, (2, count, 1), generator=generator).to(self.device)
+        flipped = torch.rand(count, 1, generator=generator).to(self.device) < 0.5
+        rows = torch.arange(self.height, device=self.device)
+        columns = torch.arange(self.width, device=self.device)
+        for start in range(0, len(self) * self.size, self.size):
+            part = slice(start, start + self.size)
+            index = order[part]
+            across = left[part] + torch.where(flipped[part], columns.flip(0), columns)  # (B, W)
+            # one gather crops, flips and batches, and its result lies in channels_last order already
+            images = self.padded[
+                index[:, None, None], (top[part] + rows)[:, :, None], across[:, None, :]
+            ]  # (B, H, W, 3)
+            yield self.data.normalise(images), self.labels[index]
+
+
+def _pad(images: NDArray, colour: NDArray) -> NDArray:
+    """Surround images (N, H, W, 3) by PADDING pixels of `colour`, the training mean: zero once normalised."""
+    count, height, width, _ = images.shape
+    padded = np.empty((count, height + 2 * PADDING, width + 2 * PADDING, 3), np.uint8)
+    padded[:] = colour
+    padded[:, PADDING:-PADDING, PADDING:-PADDING] = images
+    return padded
+
+
+def test_batches(data: DataSet, device: torch.device, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the test set in order, not augmented: (images (B, 3, H, W) float32 channels_last, labels (B,))."""
+    for images, labels in zip(data.test.images.split(batch_size), data.test.labels.split(batch_size), strict=True):
+        yield data.normalise(images.to(device)), labels.to(device)

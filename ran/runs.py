@@ -1,0 +1,277 @@
+"""One run: a typed config, and `run`, which trains it once and leaves one record. Idempotent and resumable."""
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import torch
+import torchvision
+from filelock import FileLock, Timeout
+
+import ran
+from ran.attention import LEARNING
+from ran.choices import choose
+from ran.data import SOURCES, DataSet, load
+from ran.masks import GATES, MASKS
+from ran.network import PRESETS, ResidualAttentionNetwork, build
+from ran.training import SCHEDULES, Fitted, Schedule, choose_device, fit, native_bf16
+
+NOTEBOOK = "notebooks/run.ipynb"
+Typed = TypeVar("Typed")
+
+
+def option(default: Any, help: str, known: Mapping[str, Any] | None = None) -> Any:
+    """A field of a config, with the text that `ran run --help` shows and the names that it may take."""
+    return field(default=default, metadata={"help": help, "known": known})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is trained and how: everything that decides the result, and nothing that does not."""
+
+    network: str = option("attention-56", "network preset", PRESETS)
+    attention: str = option("arl", "attention residual learning (arl) or naive attention learning (nal)", LEARNING)
+    mask: str = option("encoder-decoder", "structure of the mask branch", MASKS)
+    gate: str = option("mixed", "attention type: mixed (f1), channel (f2) or spatial (f3)", GATES)
+    dataset: str = option("shapes", "data set", SOURCES)
+    schedule: str = option("smoke", "training schedule", SCHEDULES)
+    epochs: int | None = option(None, "number of epochs in place of the schedule's own")
+    seed: int = option(0, "seed of initialisation, shuffling and augmentation")
+    train_images: int | None = option(None, "train on this many images only, where given")
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for least, name in ((1, "epochs"), (0, "seed"), (1, "train_images")):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value}.")
+
+    @cached_property
+    def recipe(self) -> Schedule:
+        """The schedule with this run's number of epochs."""
+        schedule = SCHEDULES[self.schedule]
+        return schedule if self.epochs is None else replace(schedule, epochs=self.epochs)
+
+    @cached_property
+    def id(self) -> str:
+        """A readable name and a hash of what decides the result; fields at their defaults do not enter the hash.
+
+        So a field or a schedule setting that is added later leaves the names of existing records as they are.
+        """
+        said = {"config": _not_default(self), "schedule": _not_default(self.recipe)}
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
+        length = f"{self.recipe.epochs}ep" if self.recipe.epochs else f"{self.recipe.iterations // 1000}k"
+        variant = [value for key, value in _not_default(self).items() if key in ("mask", "gate")]
+        return "-".join(
+            [self.network, self.attention, *variant, self.dataset, self.schedule, length, f"seed{self.seed}", digest]
+        )
+
+    @property
+    def command(self) -> str:
+        """The papermill command that repeats this run; a CIFAR set that lies elsewhere adds `-p data_root PATH`."""
+        said = [f"-p {name} {shlex.quote(str(value))}" for name, value in asdict(self).items() if value is not None]
+        return " ".join(["papermill", NOTEBOOK, "OUT.ipynb", *said])
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a run reads, writes and computes; none of it is part of what the run is."""
+
+    data_root: str = option("data", "folder that holds the CIFAR sets")
+    results: str = option("results/runs", "folder that receives one folder for every run")
+    device: str = option("auto", "auto, cpu or cuda")
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+
+
+def parse(parameters: Mapping[str, Any]) -> tuple[RunConfig, Places]:
+    """Make a config and places from named values, such as a notebook's parameters.
+
+    Raises ValueError for an unknown name (with the nearest right one) or an impossible value, TypeError for a wrong
+    type.
+    """
+    for name in parameters:
+        choose("parameter", name, (each.name for kind in (RunConfig, Places) for each in fields(kind)))
+    return _take(RunConfig, parameters), _take(Places, parameters)
+
+
+def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values among a notebook's variables: its parameters, before anything else has been computed.
+
+    papermill only warns of a parameter that the notebook does not have; handing all of them to `parse` refuses it.
+    """
+    plain = (str, int, float, bool, list, dict, type(None))
+    return {
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")
+    }
+
+
+def _take(kind: type[Typed], parameters: Mapping[str, Any]) -> Typed:
+    names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in parameters.items() if name in names})
+
+
+def _check_types(config: Any) -> None:
+    for name, kind in get_type_hints(type(config)).items():
+        value, known = getattr(config, name), config.__dataclass_fields__[name].metadata["known"]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            wanted = {str: "a text", int: "a whole number"}.get(kind, "a whole number or None")
+            names = f" (one of {', '.join(known)})" if known else ""
+            raise TypeError(f"{name} must be {wanted}{names}, not {value!r}.")
+        if known is not None:
+            choose(name, value, known)
+
+
+def _not_default(config: Any) -> dict[str, Any]:
+    return {
+        each.name: getattr(config, each.name) for each in fields(config) if getattr(config, each.name) != each.default
+    }
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its record (see `run`), its folder, its data set, and its trained network on the CPU.
+
+    `network` is None where the record came without weights, as in a fresh clone.
+    """
+
+    record: dict[str, Any]
+    folder: Path
+    data: DataSet
+    network: ResidualAttentionNetwork | None
+
+
+def run(config: RunConfig, places: Places | None = None, report: Callable[[str], None] = print) -> Run:
+    """Train `config` unless its record is there, and leave `<results>/<id>/record.json`.
+
+    A run that was cut off continues at its last whole epoch. Two processes never train one config: the second waits
+    and then takes the first one's record. The record holds config, schedule, metrics of every epoch, test error (%),
+    confusion matrix (rows: true class), data set with checksum, hardware, versions, git commit, seconds, images/s and
+    command.
+    """
+    places = places or Places()
+    folder = Path(places.results) / config.id
+    data = load(config.dataset, places.data_root)
+    data = replace(data, train=data.train.head(config.train_images))
+    device = choose_device(places.device)
+    torch.manual_seed(config.seed)
+    network = build(
+        config.network, num_classes=len(data.classes), attention=config.attention, mask=config.mask, gate=config.gate
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    with _only_one(folder.with_name(f"{folder.name}.lock"), report):
+        record_file, weights, checkpoint = (folder / name for name in ("record.json", "weights.pt", "checkpoint.pt"))
+        if record_file.is_file():
+            report(f"recorded already: {record_file}")
+            record = json.loads(record_file.read_text())
+        else:
+            report(f"{config.id} on {device.type}")
+            start = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "git": git_state()}
+            fitted = fit(network, data, config.recipe, config.seed, device, checkpoint, config.id, report)
+            torch.save(network.cpu().state_dict(), weights)
+            record = start | _record(config, data, network, device, fitted)
+            _write(record_file, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+            checkpoint.unlink(missing_ok=True)
+        if not weights.is_file():
+            return Run(record, folder, data, None)
+        network.load_state_dict(torch.load(weights, weights_only=True))
+        return Run(record, folder, data, network.cpu().eval())
+
+
+def _only_one(path: Path, report: Callable[[str], None]) -> AbstractContextManager[Any]:
+    lock = FileLock(path)
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        report(f"another process holds {path}: waiting for it to finish this run")
+        return lock.acquire()
+
+
+def _record(
+    config: RunConfig,
+    data: DataSet,
+    network: ResidualAttentionNetwork,
+    device: torch.device,
+    fitted: Fitted,
+) -> dict[str, Any]:
+    classes, epochs = len(data.classes), fitted.epochs
+    pairs = data.test.labels * classes + fitted.final.predictions
+    return {
+        "id": config.id,
+        "command": config.command,
+        "config": asdict(config),
+        "schedule": asdict(config.recipe),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "test_error": epochs[-1]["test_error"],
+        "wall_seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
+        "images_per_second": round(sum(epoch["images_per_second"] for epoch in epochs) / len(epochs), 1),
+        "precision": "bf16 autocast" if native_bf16(device) else "float32",
+        "hardware": hardware(device),
+        "dataset": {
+            "name": data.name,
+            "classes": list(data.classes),
+            "train_images": len(data.train),
+            "test_images": len(data.test),
+            "sha256": data.checksum,
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "ran": ran.__version__,
+        },
+        "epochs": epochs,
+        "confusion": torch.bincount(pairs, minlength=classes**2).view(classes, classes).tolist(),
+    }
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """The processor that computes: its name, and for a CPU the number of threads used."""
+    if device.type == "cuda":
+        return {"device": "cuda", "name": torch.cuda.get_device_name(device)}
+    name = platform.processor() or platform.machine()
+    listing = Path("/proc/cpuinfo")  # Linux: the model's name, where platform gives only the architecture
+    if listing.is_file():
+        models = [
+            line.split(":", 1)[1].strip() for line in listing.read_text().splitlines() if line.startswith("model name")
+        ]
+        name = models[0] if models else name
+    return {"device": "cpu", "name": name, "threads": torch.get_num_threads()}
+
+
+def git_state() -> dict[str, Any]:
+    """The commit, and whether package or notebooks differ from it; RAN_COMMIT stands in where there is no git."""
+    root = Path(ran.__file__).parent.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "changed": bool(git("status", "--porcelain", "--", "ran", "notebooks")),
+        }
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": os.environ.get("RAN_COMMIT"), "changed": None}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,238 @@
+"""Training (section 4.1): one path for every network, device and precision, in three functions."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
+from tqdm import tqdm
+
+from ran.data import DataSet, TrainingBatches, test_batches
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Nesterov SGD and its learning rate. The defaults are the paper's recipe for CIFAR.
+
+    Without `epochs`, training lasts `iterations` batches. `warm_up` is the share of training in which a one-cycle
+    schedule rises; the paper's schedule divides the rate by 10 at 40% and 60% of training (64k and 96k of 160k).
+    """
+
+    name: str
+    policy: str = "steps"
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warm_up: float = 0.0
+    epochs: int | None = None
+    iterations: int = 160_000
+
+    def total(self, batches: int) -> int:
+        """Number of iterations, for a training set of `batches` batches."""
+        return self.iterations if self.epochs is None else self.epochs * batches
+
+    def optimiser(self, network: nn.Module) -> torch.optim.SGD:
+        return torch.optim.SGD(
+            network.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=True
+        )
+
+    def learning_rates(self, optimiser: torch.optim.SGD, total: int) -> LRScheduler:
+        if self.policy == "one-cycle":
+            return OneCycleLR(optimiser, self.learning_rate, total, pct_start=self.warm_up, cycle_momentum=False)
+        return MultiStepLR(optimiser, [total * 2 // 5, total * 3 // 5])
+
+
+# One-cycle (Smith and Topin) where time is short: a larger batch, the paper's rate scaled with it, a stronger decay.
+_ONE_CYCLE = Schedule(
+    "short", "one-cycle", batch_size=128, learning_rate=0.2, weight_decay=5e-4, warm_up=0.3, epochs=30
+)
+SCHEDULES: dict[str, Schedule] = {
+    "paper": Schedule("paper"),
+    "short": _ONE_CYCLE,
+    "smoke": replace(_ONE_CYCLE, name="smoke", batch_size=64, learning_rate=0.1, epochs=3),
+}
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss is no longer a number."""
+
+
+class Evaluation(NamedTuple):
+    """Mean cross-entropy (nats), share of wrong answers in %, and the predicted classes (N,)."""
+
+    loss: float
+    error: float
+    predictions: Tensor
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` is the GPU where there is one. Raises ValueError for a device that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
+        raise ValueError(f"device must be auto, cpu, or cuda where there is a GPU, not {name!r}.")
+    return torch.device(name)
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether the processor multiplies bfloat16 itself, so that autocast gains time."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than torch 2.11
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """bf16 autocast where the processor has it; otherwise float32 throughout."""
+    return torch.autocast(device.type, torch.bfloat16) if native_bf16(device) else nullcontext()
+
+
+def train_one_epoch(
+    network: nn.Module,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    optimiser: torch.optim.Optimizer,
+    rates: LRScheduler,
+    device: torch.device,
+) -> tuple[float, float]:
+    """One pass over `batches`; returns the mean cross-entropy (nats) and the training error in %, both as they went."""
+    network.train()
+    # sums stay on the device: reading them at every step would make it wait
+    loss_sum, wrong, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
+    for images, labels in batches:
+        with autocast(device):
+            logits = network(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        rates.step()
+        loss_sum += loss.detach() * len(labels)
+        wrong += (logits.detach().argmax(1) != labels).sum()
+        seen += len(labels)
+    return loss_sum.item() / seen, 100 * wrong.item() / seen
+
+
+@torch.inference_mode()
+def evaluate(network: nn.Module, data: DataSet, device: torch.device) -> Evaluation:
+    """Loss and error of `network` on the whole test set."""
+    network.eval()
+    loss, predictions = 0.0, []
+    for images, labels in test_batches(data, device):
+        with autocast(device):
+            logits = network(images)
+        loss += F.cross_entropy(logits.float(), labels, reduction="sum").item()
+        predictions.append(logits.argmax(1).cpu())
+    predicted = torch.cat(predictions)
+    wrong = (predicted != data.test.labels).sum().item()
+    return Evaluation(loss / len(predicted), 100 * wrong / len(predicted), predicted)
+
+
+class Fitted(NamedTuple):
+    """The metrics of every epoch, and the evaluation that followed the last one."""
+
+    epochs: list[dict[str, float]]
+    final: Evaluation
+
+
+def fit(
+    network: nn.Module,
+    data: DataSet,
+    schedule: Schedule,
+    seed: int = 0,
+    device: torch.device | None = None,
+    checkpoint: Path | None = None,
+    identity: str = "",
+    report: Callable[[str], None] = print,
+) -> Fitted:
+    """Train `network` on `data` by `schedule` and evaluate it after every epoch; nothing is chosen by the test set.
+
+    `checkpoint`, where given, is written after every epoch and continued from where it is there; it carries
+    `identity`, and one that carries another raises ValueError. Raises TrainingDiverged when the loss is not finite.
+    """
+    device = device or choose_device()
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    batches = TrainingBatches(data, schedule.batch_size, device)
+    total = schedule.total(len(batches))
+    optimiser = schedule.optimiser(network)
+    rates = schedule.learning_rates(optimiser, total)
+    state = {"network": network, "optimiser": optimiser, "rates": rates}
+    epochs: list[dict[str, float]] = []
+    if checkpoint is not None and checkpoint.is_file():
+        epochs = _restore(checkpoint, identity, state, device)
+        report(f"continued after epoch {len(epochs)} from {checkpoint}")
+    count = math.ceil(total / len(batches))
+    final = None
+    while len(epochs) < count:
+        done = len(epochs)
+        # an epoch's chance depends on seed and epoch alone, so that a continued run equals an uninterrupted one
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + done)
+        rate, start = optimiser.param_groups[0]["lr"], time.perf_counter()
+        steps = min(len(batches), total - done * len(batches))
+        bar = tqdm(
+            zip(range(steps), batches.epoch(generator), strict=False),
+            f"epoch {done + 1}/{count}",
+            steps,
+            leave=False,
+            disable=not sys.stderr.isatty(),
+        )
+        train_loss, train_error = train_one_epoch(network, (batch for _, batch in bar), optimiser, rates, device)
+        trained = time.perf_counter() - start
+        if not math.isfinite(train_loss):
+            raise TrainingDiverged(
+                f"the training loss is {train_loss} in epoch {done + 1}; a lower learning rate may help."
+            )
+        final = evaluate(network, data, device)
+        epochs.append(
+            {
+                "epoch": done + 1,
+                "learning_rate": rate,
+                "train_loss": train_loss,
+                "train_error": train_error,
+                "test_loss": final.loss,
+                "test_error": final.error,
+                "seconds": time.perf_counter() - start,
+                "images_per_second": steps * batches.size / trained,
+            }
+        )
+        report(_line(epochs[-1], count))
+        if checkpoint is not None:
+            _keep(checkpoint, identity, state, epochs)
+    return Fitted(epochs, final or evaluate(network, data, device))
+
+
+def _line(epoch: dict[str, float], count: int) -> str:
+    return (
+        f"epoch {epoch['epoch']:3.0f}/{count}  "
+        f"train loss {epoch['train_loss']:.3f}  train error {epoch['train_error']:5.2f}%  "
+        f"test loss {epoch['test_loss']:.3f}  test error {epoch['test_error']:5.2f}%  "
+        f"{epoch['seconds']:.1f} s  {epoch['images_per_second']:.0f} images/s"
+    )
+
+
+def _keep(path: Path, identity: str, state: dict[str, Any], epochs: list[dict[str, float]]) -> None:
+    """Write a checkpoint whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    torch.save(
+        {"identity": identity, "epochs": epochs, **{name: part.state_dict() for name, part in state.items()}}, partial
+    )
+    partial.replace(path)
+
+
+def _restore(path: Path, identity: str, state: dict[str, Any], device: torch.device) -> list[dict[str, float]]:
+    saved = torch.load(path, map_location=device, weights_only=True)
+    if saved["identity"] != identity:
+        raise ValueError(
+            f"{path} belongs to the run {saved['identity']!r}, not to {identity!r}; move it away to start anew."
+        )
+    for name, part in state.items():
+        part.load_state_dict(saved[name])
+    return saved["epochs"]
