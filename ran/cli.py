@@ -4,10 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 
 from ran.data import DOWNLOADS, download
 from ran.network import PRESETS, build
 from ran.runs import Places, RunConfig, parse, run
+from ran.tables import write_tables
 from ran.training import TrainingDiverged
 
 
@@ -24,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("data", help="download a CIFAR set through torchvision")
     fetch.add_argument("name", help=f"one of {', '.join(DOWNLOADS)}")
     fetch.add_argument("--data-root", default=Places.data_root, help="folder to put it in (default: %(default)s)")
+
+    tables = commands.add_parser("tables", help="write the tables from the records")
+    tables.add_argument("--results", default="results", help="folder with paper/ and runs/ (default: %(default)s)")
 
     train = commands.add_parser("run", help="train one network and leave a record")
     for each in (*fields(RunConfig), *fields(Places)):
@@ -48,6 +53,9 @@ def main(words: Sequence[str] | None = None) -> int:
                 print(build(name))
         elif command == "data":
             download(said["name"], said["data_root"])
+        elif command == "tables":
+            for path in write_tables(Path(said["results"]), report=lambda line: print(line, file=sys.stderr)):
+                print(path)
         else:
             finished = run(*parse(said))
             print(f"test error {finished.record['test_error']:.2f}%: {finished.folder / 'record.json'}")

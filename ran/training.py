@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 from tqdm import tqdm
 
-from ran.data import DataSet, TrainingBatches, test_batches
+from ran.data import DataSet, TrainingBatches, evaluation_batches
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def evaluate(network: nn.Module, data: DataSet, device: torch.device) -> Evaluat
     """Loss and error of `network` on the whole test set."""
     network.eval()
     loss, predictions = 0.0, []
-    for images, labels in test_batches(data, device):
+    for images, labels in evaluation_batches(data, device):
         with autocast(device):
             logits = network(images)
         loss += F.cross_entropy(logits.float(), labels, reduction="sum").item()
@@ -203,9 +203,9 @@ def fit(
                 "images_per_second": steps * batches.size / trained,
             }
         )
-        report(_line(epochs[-1], count))
         if checkpoint is not None:
             _keep(checkpoint, identity, state, epochs)
+        report(_line(epochs[-1], count))
     return Fitted(epochs, final or evaluate(network, data, device))
 
 

@@ -1,0 +1,92 @@
+"""The paper's tables beside what was recorded here: results/paper/*.csv and results/runs → results/tables/*.csv."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+NOT_RUN = "not run"
+NEEDED = ("id", "config", "schedule", "test_error", "hardware", "date", "epochs")
+
+
+def read_records(runs: Path, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """All records below `runs`, by name. One that cannot be read or lacks a field is named and left out."""
+    records = []
+    for path in sorted(runs.glob("*/record.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            lacking = [name for name in NEEDED if name not in record]
+        except (ValueError, TypeError) as error:
+            report(f"{path} is left out: it is not a record ({error})")
+            continue
+        if lacking:
+            report(f"{path} is left out: it lacks {', '.join(lacking)}")
+        else:
+            records.append(record)
+    return records
+
+
+def arl_vs_nal(paper: pd.DataFrame, records: list[dict[str, Any]]) -> pd.DataFrame:
+    """Test error (%) of the paper and of every record of the same network and learning on CIFAR-10, one row a record.
+
+    `paper` has the columns network, attention, error. A cell of the paper without a record says "not run".
+    """
+    rows = []
+    for cell in paper.itertuples():
+        wanted = {"network": cell.network, "attention": cell.attention, "dataset": "cifar10"} | {
+            "mask": "encoder-decoder",
+            "gate": "mixed",
+            "train_images": None,
+        }
+        found = [record for record in records if wanted.items() <= record["config"].items()]
+        rows += [_row(cell, record) for record in found] or [_row(cell, None)]
+    return pd.DataFrame(rows)
+
+
+def _row(cell: Any, record: dict[str, Any] | None) -> dict[str, str]:
+    row = {
+        "Network": cell.network.capitalize(),
+        "Learning": cell.attention.upper(),
+        "Paper, 205 epochs": f"{cell.error:.2f}",
+        "Recorded": NOT_RUN,
+    } | dict.fromkeys(("Epochs", "Schedule", "Seed", "Hardware", "Date", "Record"), "")
+    if record is None:
+        return row
+    return row | {
+        "Recorded": f"{record['test_error']:.2f}",
+        "Epochs": str(len(record["epochs"])),
+        "Schedule": record["config"]["schedule"],
+        "Seed": str(record["config"]["seed"]),
+        "Hardware": describe(record["hardware"]),
+        "Date": record["date"],
+        "Record": record["id"],
+    }
+
+
+def describe(hardware: dict[str, Any]) -> str:
+    """One phrase for the processor of a record: its name, and for a CPU the number of threads."""
+    if "threads" not in hardware:
+        return str(hardware["name"])
+    return f"{hardware['name']}, {hardware['threads']} thread{'s' if hardware['threads'] > 1 else ''}"
+
+
+TABLES = {"arl_vs_nal": arl_vs_nal}
+
+
+def write_tables(results: Path, report: Callable[[str], None] = print) -> list[Path]:
+    """Write every table of TABLES to <results>/tables/NAME.csv from <results>/paper and <results>/runs.
+
+    A table that has not changed is not touched, so that the book is not built anew for it.
+    """
+    records = read_records(results / "runs", report)
+    written = []
+    for name, table in TABLES.items():
+        target = results / "tables" / f"{name}.csv"
+        text = table(pd.read_csv(results / "paper" / f"{name}.csv"), records).to_csv(index=False)
+        if not target.is_file() or target.read_text(encoding="utf-8") != text:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+        written.append(target)
+    return written

@@ -1,0 +1,244 @@
+"""Runs: typed parameters, one record a config, and the two command lines that start them."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+from filelock import FileLock
+
+from ran import build
+from ran.cli import main
+from ran.runs import Places, RunConfig, notebook_parameters, parse, run
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 64}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"depht": 92}, ValueError, "unknown parameter 'depht'"),
+        ({"netwrok": "attention-56"}, ValueError, "Did you mean 'network'"),
+        ({"network": "attention-57"}, ValueError, "Did you mean 'attention-56'"),
+        ({"network": 56}, TypeError, "network must be a text (one of attention-56, "),
+        ({"attention": True}, TypeError, "attention must be a text (one of arl, nal)"),
+        ({"schedule": "papier"}, ValueError, "Did you mean 'paper'"),
+        ({"epochs": 8.5}, TypeError, "epochs must be a whole number or None, not 8.5"),
+        ({"epochs": "8"}, TypeError, "epochs must be a whole number or None, not '8'"),
+        ({"epochs": 0}, ValueError, "epochs must be at least 1, not 0"),
+        ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"seed": True}, TypeError, "seed must be a whole number, not True"),
+        ({"seed": None}, TypeError, "seed must be a whole number, not None"),
+        ({"train_images": 0}, ValueError, "train_images must be at least 1"),
+        ({"data_root": 5}, TypeError, "data_root must be a text"),
+    ],
+)
+def test_wrong_parameters_are_refused(parameters, error, message):
+    with pytest.raises(error) as caught:
+        parse(parameters)
+    assert message in str(caught.value)
+
+
+def test_parameters_go_where_they_belong():
+    config, places = parse({"network": "attention-92", "seed": 3, "data_root": "elsewhere"})
+    assert config == RunConfig(network="attention-92", seed=3)
+    assert places == Places(data_root="elsewhere")
+
+
+def test_a_notebooks_parameters_are_its_plain_values():
+    namespace = {
+        "seed": 1,
+        "epochs": None,
+        "network": "x",
+        "_oh": {},
+        "In": [""],
+        "Out": {},
+        "torch": torch,
+        "run": run,
+    }
+    assert notebook_parameters(namespace) == {"seed": 1, "epochs": None, "network": "x"}
+
+
+def test_the_notebooks_parameters_are_the_configs():
+    cells = nbformat.read(ROOT / "notebooks" / "run.ipynb", as_version=4).cells
+    (source,) = (cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    namespace = {}
+    exec(source, namespace)
+    assert parse(notebook_parameters(namespace)) == (RunConfig(), Places())
+
+
+def test_names_of_runs_stay_as_they_are():
+    """Records are found by these names: a change here orphans every record that there is."""
+    cell = RunConfig(dataset="cifar10", schedule="short", epochs=8)
+    assert cell.id == "attention-56-arl-cifar10-short-8ep-seed0-643bf4fc"
+    assert RunConfig(attention="nal", dataset="cifar10", schedule="short", epochs=8).id.endswith("8ec4d949")
+    assert len({RunConfig(seed=seed, schedule=schedule).id for seed in (0, 1) for schedule in ("short", "paper")}) == 4
+    assert RunConfig(gate="spatial").id.startswith("attention-56-arl-spatial-shapes-smoke")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    config, places = parse({**TINY, "results": str(tmp_path_factory.mktemp("results"))})
+    return config, places, run(config, places, report=lambda _: None)
+
+
+def test_a_record_says_all_that_is_needed_to_repeat_it(finished):
+    config, places, done = finished
+    record = json.loads((Path(places.results) / config.id / "record.json").read_text())
+    assert record == done.record
+    assert record["config"] == {
+        "network": "attention-56",
+        "attention": "arl",
+        "mask": "encoder-decoder",
+        "gate": "mixed",
+        "dataset": "shapes",
+        "schedule": "smoke",
+        "epochs": 1,
+        "seed": 0,
+        "train_images": 64,
+    }
+    assert record["schedule"]["epochs"] == 1 and record["schedule"]["learning_rate"] > 0
+    assert record["dataset"]["train_images"] == 64 and record["dataset"]["sha256"] == done.data.checksum
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["hardware"]["name"] and record["precision"] in ("float32", "bf16 autocast")
+    assert record["images_per_second"] > 0 and record["wall_seconds"] > 0
+    assert set(record["git"]) == {"commit", "changed"}
+    assert record["command"].startswith("papermill notebooks/run.ipynb OUT.ipynb -p network attention-56 ")
+    words = record["command"].split()
+    said = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "-p"}
+    assert said == {key: str(value) for key, value in record["config"].items()}
+
+
+def test_the_record_and_the_confusion_matrix_agree(finished):
+    _, _, done = finished
+    confusion = torch.tensor(done.record["confusion"])
+    assert confusion.sum().item() == 1000 and confusion.sum(1).tolist() == [100] * 10
+    assert 100 - confusion.trace().item() / 10 == pytest.approx(done.record["test_error"])
+    assert done.record["test_error"] == done.record["epochs"][-1]["test_error"]
+
+
+def test_the_weights_are_those_that_were_measured(finished):
+    _, _, done = finished
+    images = done.data.normalise(done.data.test.images)
+    with torch.inference_mode():
+        answers = torch.cat([done.network(part).argmax(1) for part in images.split(250)])
+    # float32 here, perhaps bf16 there: a few answers near a boundary may differ
+    counts = torch.bincount(answers, minlength=10)
+    assert (counts - torch.tensor(done.record["confusion"]).sum(0)).abs().sum() < 100
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    config, places, done = finished
+    file = done.folder / "record.json"
+    before, lines = (file.read_bytes(), file.stat().st_mtime_ns), []
+    again = run(config, places, report=lines.append)
+    assert lines == [f"recorded already: {file}"]
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+    assert again.record == done.record
+    for key, value in done.network.state_dict().items():
+        assert value.equal(again.network.state_dict()[key])
+    assert not (done.folder / "checkpoint.pt").exists()
+
+
+def test_a_record_without_weights_is_still_shown(finished, tmp_path):
+    config, _, done = finished
+    (tmp_path / config.id).mkdir()
+    (tmp_path / config.id / "record.json").write_text(json.dumps(done.record))
+    found = run(config, Places(results=str(tmp_path)), report=lambda _: None)
+    assert found.network is None and found.record == done.record
+
+
+def test_two_processes_do_not_train_one_run(finished):
+    config, places, done = finished
+    lock = FileLock(done.folder.with_name(f"{config.id}.lock"))
+    lines, results = [], []
+    waiting = threading.Event()
+
+    def report(line):
+        lines.append(line)
+        waiting.set()
+
+    with lock:
+        second = threading.Thread(target=lambda: results.append(run(config, places, report)))
+        second.start()
+        assert waiting.wait(30)
+        assert "another process holds" in lines[0] and not results
+    second.join(30)
+    assert results[0].record == done.record and "recorded already" in lines[1]
+
+
+def test_the_command_line_runs_and_refuses(finished, capsys):
+    config, places, done = finished
+    words = ["--dataset", "shapes", "--schedule", "smoke", "--epochs", "1", "--train-images", "64"]
+    assert main(["run", *words, "--results", places.results]) == 0
+    assert f"test error {done.record['test_error']:.2f}%" in capsys.readouterr().out
+    assert main(["run", "--network", "attention-57"]) == 2
+    assert "ran run: unknown network 'attention-57'. Did you mean 'attention-56'?" in capsys.readouterr().err
+    assert main(["run", "--dataset", "cifar10", "--data-root", "/nonexistent"]) == 2
+    assert "ran data cifar10" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "--epochs", "many"])
+    assert stopped.value.code == 2
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "--depht", "92"])
+    assert stopped.value.code == 2 and "--depht" in capsys.readouterr().err
+
+
+def test_info_prints_sizes(capsys):
+    assert main(["info", "attention-92"]) == 0
+    assert capsys.readouterr().out.rstrip() == repr(build("attention-92"))
+
+
+def papermill(tmp_path, *words):
+    tool = Path(sys.executable).with_name("papermill")
+    out, results = tmp_path / "out.ipynb", tmp_path / "results"
+    done = subprocess.run(
+        [tool, "notebooks/run.ipynb", out, "--no-progress-bar", "-p", "results", results, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done, results
+
+
+def test_papermill_leaves_the_same_record(finished, tmp_path):
+    config, _, done = finished
+    words = [word for key, value in TINY.items() for word in ("-p", key, str(value))]
+    result, results = papermill(tmp_path, *words, "-p", "network", "attention-56", "-p", "attention", "arl")
+    assert result.returncode == 0, result.stderr
+    record = json.loads((results / config.id / "record.json").read_text())
+    varying = ("wall_seconds", "images_per_second", "date", "epochs", "git")
+    assert {k: v for k, v in record.items() if k not in varying} == {
+        k: v for k, v in done.record.items() if k not in varying
+    }
+    assert [epoch["train_loss"] for epoch in record["epochs"]] == [
+        epoch["train_loss"] for epoch in done.record["epochs"]
+    ]
+    pictures = [
+        output
+        for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) == 3  # learning curves, masks, confusion matrix
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-p", "depht", "92"), "unknown parameter 'depht'"),
+        (("-p", "epochs", "2.5"), "epochs must be a whole number or None, not 2.5"),
+        (("-p", "network", "attention-57"), "Did you mean 'attention-56'"),
+    ],
+)
+def test_papermill_stops_before_training(tmp_path, words, message):
+    result, results = papermill(tmp_path, *words)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert not results.exists()
