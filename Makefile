@@ -10,6 +10,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
 
 book: $(READY) $(EXECUTED) ## run the notebooks that changed and build the book into _build/html
+	@$(BIN)/ran tables > /dev/null
 	@$(BIN)/jupyter-book build . -W --keep-going -n -q || \
 	  { rm -rf _build/.doctrees; echo "The book has faults, see above." >&2; exit 1; }  # a cached page repeats no warning
 

@@ -12,7 +12,10 @@ from torch import Tensor
 from ran.data import DataSet
 from ran.network import ResidualAttentionNetwork
 
-sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+
+def set_theme() -> None:
+    """The look of every plot in this book: colours that colour-blind readers can tell apart, on a light grid."""
+    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
 
 
 def learning_curves(record: dict[str, Any]) -> Figure:

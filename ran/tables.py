@@ -72,6 +72,13 @@ def describe(hardware: dict[str, Any]) -> str:
     return f"{hardware['name']}, {hardware['threads']} thread{'s' if hardware['threads'] > 1 else ''}"
 
 
+def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:
+    """`frame` as a numbered MyST table with its columns as headings, for a notebook cell to return as Markdown."""
+    rows = [frame.columns, *frame.astype(str).itertuples(index=False)]
+    cells = ["* - " + "\n  - ".join(row) for row in rows]
+    return "\n".join([f"```{{list-table}} {caption}", f":name: {name}", ":header-rows: 1", "", *cells, "```"])
+
+
 TABLES = {"arl_vs_nal": arl_vs_nal}
 
 
