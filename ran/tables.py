@@ -72,9 +72,30 @@ def describe(hardware: dict[str, Any]) -> str:
     return f"{hardware['name']}, {hardware['threads']} thread{'s' if hardware['threads'] > 1 else ''}"
 
 
+def summary(record: dict[str, Any]) -> pd.DataFrame:
+    """What a reader asks of one record first, as two columns of text."""
+    data, shown = record["dataset"], record["versions"]
+    answers = {
+        "test error": f"{record['test_error']:.2f}% after {len(record['epochs'])} epochs",
+        "parameters": f"{record['parameters']:,}",
+        "schedule": f"{record['schedule']['name']}, batch {record['schedule']['batch_size']}",
+        "seed": record["config"]["seed"],
+        "data set": f"{data['name']}, {data['train_images']:,} training and {data['test_images']:,} test images",
+        "checksum of the data": f"{data['sha256'][:16]}…",
+        "wall time": f"{record['wall_seconds']:.0f} s",
+        "speed": f"{record['images_per_second']:.0f} images/s in training",
+        "hardware": f"{describe(record['hardware'])}; {record['precision']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in shown.items()),
+        "date": record["date"],
+        "commit": f"{record['git']['commit']}{' and later changes' if record['git']['changed'] else ''}",
+        "command": f"`{record['command']}`",
+    }
+    return pd.DataFrame({"question": list(answers), "answer": [str(answer) for answer in answers.values()]})
+
+
 def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:
     """`frame` as a numbered MyST table with its columns as headings, for a notebook cell to return as Markdown."""
-    rows = [frame.columns, *frame.astype(str).itertuples(index=False)]
+    rows = [list(frame.columns), *frame.astype(str).to_numpy().tolist()]
     cells = ["* - " + "\n  - ".join(row) for row in rows]
     return "\n".join([f"```{{list-table}} {caption}", f":name: {name}", ":header-rows: 1", "", *cells, "```"])
 
