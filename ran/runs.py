@@ -27,6 +27,7 @@ from ran.network import PRESETS, ResidualAttentionNetwork, build
 from ran.training import SCHEDULES, Fitted, Schedule, choose_device, fit, native_bf16
 
 NOTEBOOK = "notebooks/run.ipynb"
+ROOT = Path(ran.__file__).resolve().parents[1]  # the repository
 Typed = TypeVar("Typed")
 
 
@@ -254,11 +255,10 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 def git_state() -> dict[str, Any]:
     """The commit, and whether package or notebooks differ from it; RAN_COMMIT stands in where there is no git."""
-    root = Path(ran.__file__).parent.parent
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(root), *words], capture_output=True, text=True, check=True
+            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
