@@ -71,7 +71,7 @@ class RunConfig:
         """
         said = {"config": _not_default(self), "schedule": _not_default(self.recipe)}
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
-        length = f"{self.recipe.epochs}ep" if self.recipe.epochs else f"{self.recipe.iterations // 1000}k"
+        length = f"{self.recipe.epochs}ep" if self.recipe.epochs else f"{self.recipe.iterations}it"
         variant = [value for key, value in _not_default(self).items() if key in ("mask", "gate")]
         return "-".join(
             [self.network, self.attention, *variant, self.dataset, self.schedule, length, f"seed{self.seed}", digest]

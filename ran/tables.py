@@ -74,18 +74,19 @@ def describe(hardware: dict[str, Any]) -> str:
 
 def summary(record: dict[str, Any]) -> pd.DataFrame:
     """What a reader asks of one record first, as two columns of text."""
-    data, shown = record["dataset"], record["versions"]
+    data, schedule = record["dataset"], record["schedule"]
+    length = schedule["epochs"] or schedule["iterations"] * schedule["batch_size"] / data["train_images"]
     answers = {
-        "test error": f"{record['test_error']:.2f}% after {len(record['epochs'])} epochs",
+        "test error": f"{record['test_error']:.2f}% after {length:.3g} epochs",
         "parameters": f"{record['parameters']:,}",
-        "schedule": f"{record['schedule']['name']}, batch {record['schedule']['batch_size']}",
+        "schedule": f"{schedule['name']}, batch {schedule['batch_size']}",
         "seed": record["config"]["seed"],
         "data set": f"{data['name']}, {data['train_images']:,} training and {data['test_images']:,} test images",
         "checksum of the data": f"{data['sha256'][:16]}…",
         "wall time": f"{record['wall_seconds']:.0f} s",
         "speed": f"{record['images_per_second']:.0f} images/s in training",
         "hardware": f"{describe(record['hardware'])}; {record['precision']}",
-        "versions": ", ".join(f"{name} {version}" for name, version in shown.items()),
+        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
         "date": record["date"],
         "commit": f"{record['git']['commit']}{' and later changes' if record['git']['changed'] else ''}",
         "command": f"`{record['command']}`",
