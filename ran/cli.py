@@ -36,8 +36,8 @@ def parser() -> argparse.ArgumentParser:
         train.add_argument(
             f"--{each.name.replace('_', '-')}",
             default=argparse.SUPPRESS,
-            type=str if each.type is str else int,
-            metavar="NAME" if known else "N" if each.type is not str else "PATH",
+            type=each.type if each.type in (str, float) else int,
+            metavar="NAME" if known else "PATH" if each.type is str else "N",
             help=f"{each.metadata['help']}{': ' + ', '.join(known) if known else ''} (default: {each.default})",
         )
     return top

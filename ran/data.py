@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -71,6 +71,20 @@ class DataSet:
         """
         scale = 255 * self.std.to(images.device)
         return ((images - 255 * self.mean.to(images.device)) / scale).permute(0, 3, 1, 2)
+
+
+def with_label_noise(data: DataSet, noise: float, seed: int) -> DataSet:
+    """Change the label of each training image with probability `noise` to another class, each equally likely.
+
+    The transition matrix of section 4.1 ("noisy label"): r = 1 - noise on the diagonal, (1 - r)/9 elsewhere for ten
+    classes. Test labels stay clean. The same `seed` changes the same labels in the same way.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    labels, classes = data.train.labels, len(data.classes)
+    changed = torch.rand(len(labels), generator=generator) < noise
+    shift = torch.randint(1, classes, labels.shape, generator=generator)  # never 0: a change is to another class
+    noisy = torch.where(changed, (labels + shift) % classes, labels)
+    return replace(data, train=replace(data.train, labels=noisy))
 
 
 def load(name: str, root: str | Path = "data") -> DataSet:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ran.attention import LEARNING, AttentionModule
 from ran.choices import choose
 from ran.masks import GATES, MASKS
-from ran.units import ResidualUnit, norm_relu
+from ran.units import UNITS, norm_relu
 
 SMALLEST_INPUT = 32
 
@@ -25,11 +25,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What a network is. p, t, r as in the paper; attention, mask and gate are keys of LEARNING, MASKS and GATES."""
+    """What a network is. p, t, r as in the paper; attention, mask and gate are keys of LEARNING, MASKS and GATES.
+
+    `unit`, a key of UNITS, is the kind of the residual units outside the modules. A network without modules is a plain
+    residual network, and the options that shape modules mean nothing to it.
+    """
 
     name: str
     stages: tuple[Stage, ...]
     stem_channels: int = 16
+    unit: str = "bottleneck"
     p: int = 1
     t: int = 2
     r: int = 1
@@ -38,7 +43,13 @@ class NetworkConfig:
     mask: str = "encoder-decoder"
     gate: str = "mixed"
 
+    @property
+    def has_modules(self) -> bool:
+        """Whether there is any attention module in it."""
+        return any(stage.modules for stage in self.stages)
+
     def __post_init__(self) -> None:
+        choose("unit", self.unit, UNITS)
         choose("attention", self.attention, LEARNING)
         choose("mask", self.mask, MASKS)
         choose("gate", self.gate, GATES)
@@ -54,6 +65,18 @@ def _cifar(name: str, modules: int, p: int = 1, t: int = 2, r: int = 1) -> Netwo
     return NetworkConfig(name, stages, p=p, t=t, r=r)
 
 
+def _plain(name: str, units: int, widen: int = 1, unit: str = "bottleneck") -> NetworkConfig:
+    """A baseline without attention: three stages of `units` residual units each, `widen` times as wide.
+
+    Pre-activation ResNet (He et al. 2016) with bottlenecks, wide residual network (Zagoruyko 2016) with basic units.
+    """
+    base = (64, 128, 256) if unit == "bottleneck" else (16, 32, 64)
+    stages = tuple(
+        Stage(channels * widen, stride, 0, 0, units - 1) for channels, stride in zip(base, (1, 2, 2), strict=True)
+    )
+    return NetworkConfig(name, stages, unit=unit)
+
+
 PRESETS: dict[str, NetworkConfig] = {
     preset.name: preset
     for preset in (
@@ -63,6 +86,10 @@ PRESETS: dict[str, NetworkConfig] = {
         _cifar("attention-164", 4),
         _cifar("attention-236", 6),
         _cifar("attention-452", 6, p=2, t=4, r=3),
+        _plain("resnet-164", 18),
+        _plain("resnet-1001", 111),
+        _plain("wrn-16-8", 2, widen=8, unit="basic"),
+        _plain("wrn-28-10", 4, widen=10, unit="basic"),
     )
 }
 
@@ -78,16 +105,16 @@ class ResidualAttentionNetwork(nn.Module):
         self.config = config
         self.stem = nn.Conv2d(3, config.stem_channels, 3, padding=1, bias=False)
         self.blocks = nn.ModuleDict()  # in the order of the forward pass: stage1_unit, stage1_module1, stage1_tail1, …
-        channels = config.stem_channels
+        channels, unit = config.stem_channels, UNITS[config.unit]
         for number, stage in enumerate(config.stages, 1):
-            self.blocks[f"stage{number}_unit"] = ResidualUnit(channels, stage.channels, stage.stride)
+            self.blocks[f"stage{number}_unit"] = unit(channels, stage.channels, stage.stride)
             channels = stage.channels
             for module in range(1, stage.modules + 1):
                 self.blocks[f"stage{number}_module{module}"] = AttentionModule(
                     channels, stage.poolings, config.p, config.t, config.r, config.attention, config.mask, config.gate
                 )
             for tail in range(1, stage.tail + 1):
-                self.blocks[f"stage{number}_tail{tail}"] = ResidualUnit(channels)
+                self.blocks[f"stage{number}_tail{tail}"] = unit(channels)
         self.head = nn.Sequential(
             norm_relu(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, config.num_classes)
         )
@@ -116,23 +143,29 @@ class ResidualAttentionNetwork(nn.Module):
 
     @property
     def depth(self) -> int:
-        """Layers with weights along the trunk: stem, three a residual unit, classifier (36 m + 20 for p = 1, t = 2)."""
+        """Layers with weights along the trunk: stem, residual units, classifier (36 m + 20 for p = 1, t = 2).
+
+        Projections do not count; the names of wide residual networks count their three in place of the classifier.
+        """
         config = self.config
-        units = sum(1 + stage.tail + stage.modules * (2 * config.p + config.t) for stage in config.stages)
-        return 2 + 3 * units
+        plain = sum(1 + stage.tail for stage in config.stages)
+        inside = sum(stage.modules * (2 * config.p + config.t) for stage in config.stages)
+        return 2 + (3 if config.unit == "bottleneck" else 2) * plain + 3 * inside
 
     def __repr__(self) -> str:
         config = self.config
+        kind = (
+            f"{config.attention.upper()}, {config.mask} mask, {config.gate} attention, " if config.has_modules else ""
+        )
         lines = [
-            f"{config.name}: {config.attention.upper()}, {config.mask} mask, {config.gate} attention, "
-            f"{sum(p.numel() for p in self.parameters()):,} parameters, trunk depth {self.depth}",
+            f"{config.name}: {kind}{sum(p.numel() for p in self.parameters()):,} parameters, trunk depth {self.depth}",
             f"  stem    3×3 convolution, {config.stem_channels} channels",
         ]
         for number, stage in enumerate(config.stages, 1):
+            sizes = f"p={config.p}, t={config.t}, r={config.r}, poolings={stage.poolings}"
+            modules = f"{stage.modules} × AttentionModule({sizes}); " if stage.modules else ""
             lines.append(
-                f"  stage {number} residual unit → {stage.channels} channels, stride {stage.stride}; "
-                f"{stage.modules} × AttentionModule(p={config.p}, t={config.t}, r={config.r}, "
-                f"poolings={stage.poolings}); "
+                f"  stage {number} residual unit → {stage.channels} channels, stride {stage.stride}; {modules}"
                 f"{stage.tail} × residual unit"
             )
         return "\n".join([*lines, f"  head    BN-ReLU, average pool, {config.num_classes} classes"])

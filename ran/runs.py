@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 import ran
 from ran.attention import LEARNING
 from ran.choices import choose
-from ran.data import SOURCES, DataSet, load
+from ran.data import SOURCES, DataSet, load, with_label_noise
 from ran.masks import GATES, MASKS
 from ran.network import PRESETS, ResidualAttentionNetwork, build
 from ran.training import SCHEDULES, Fitted, Schedule, choose_device, fit, native_bf16
@@ -45,6 +45,7 @@ class RunConfig:
     mask: str = option("encoder-decoder", "structure of the mask branch", MASKS)
     gate: str = option("mixed", "attention type: mixed (f1), channel (f2) or spatial (f3)", GATES)
     dataset: str = option("shapes", "data set", SOURCES)
+    noise: float = option(0.0, "share of training labels changed to another class")
     schedule: str = option("smoke", "training schedule", SCHEDULES)
     epochs: int | None = option(None, "number of epochs in place of the schedule's own")
     seed: int = option(0, "seed of initialisation, shuffling and augmentation")
@@ -56,6 +57,11 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}.")
+        if not 0 <= self.noise < 1:
+            raise ValueError(f"noise must be at least 0 and less than 1, not {self.noise}.")
+        shaping = ("attention", "mask", "gate")
+        if not PRESETS[self.network].has_modules and any(name in _not_default(self) for name in shaping):
+            raise ValueError(f"{self.network} has no attention modules: leave {', '.join(shaping)} at their defaults.")
 
     @cached_property
     def recipe(self) -> Schedule:
@@ -72,10 +78,11 @@ class RunConfig:
         said = {"config": _not_default(self), "schedule": _not_default(self.recipe)}
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
         length = f"{self.recipe.epochs}ep" if self.recipe.epochs else f"{self.recipe.iterations}it"
+        attention = [self.attention] if PRESETS[self.network].has_modules else []
         variant = [value for key, value in _not_default(self).items() if key in ("mask", "gate")]
-        return "-".join(
-            [self.network, self.attention, *variant, self.dataset, self.schedule, length, f"seed{self.seed}", digest]
-        )
+        noise = [f"noise{100 * self.noise:g}"] if self.noise else []
+        what = [self.network, *attention, *variant, self.dataset, *noise]
+        return "-".join([*what, self.schedule, length, f"seed{self.seed}", digest])
 
     @property
     def command(self) -> str:
@@ -128,8 +135,8 @@ def _take(kind: type[Typed], parameters: Mapping[str, Any]) -> Typed:
 def _check_types(config: Any) -> None:
     for name, kind in get_type_hints(type(config)).items():
         value, known = getattr(config, name), config.__dataclass_fields__[name].metadata["known"]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            wanted = {str: "a text", int: "a whole number"}.get(kind, "a whole number or None")
+        if not isinstance(value, int | float if kind is float else kind) or isinstance(value, bool):
+            wanted = {str: "a text", int: "a whole number", float: "a number"}.get(kind, "a whole number or None")
             names = f" (one of {', '.join(known)})" if known else ""
             raise TypeError(f"{name} must be {wanted}{names}, not {value!r}.")
         if known is not None:
@@ -167,6 +174,8 @@ def run(config: RunConfig, places: Places | None = None, report: Callable[[str],
     folder = Path(places.results) / config.id
     data = load(config.dataset, places.data_root)
     data = replace(data, train=data.train.head(config.train_images))
+    if config.noise:
+        data = with_label_noise(data, config.noise, config.seed)
     device = choose_device(places.device)
     torch.manual_seed(config.seed)
     network = build(

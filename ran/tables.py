@@ -39,8 +39,9 @@ def arl_vs_nal(paper: pd.DataFrame, records: list[dict[str, Any]]) -> pd.DataFra
             "mask": "encoder-decoder",
             "gate": "mixed",
             "train_images": None,
+            "noise": 0,
         }
-        found = [record for record in records if wanted.items() <= record["config"].items()]
+        found = [record for record in records if wanted.items() <= ({"noise": 0} | record["config"]).items()]
         rows += [_row(cell, record) for record in found] or [_row(cell, None)]
     return pd.DataFrame(rows)
 

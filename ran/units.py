@@ -22,22 +22,42 @@ class ResidualUnit(nn.Module):
     def __init__(self, in_channels: int, out_channels: int | None = None, stride: int = 1, width: int | None = None):
         super().__init__()
         out_channels = out_channels or in_channels
-        width = width or out_channels // EXPANSION
         self.preact = norm_relu(in_channels)
-        self.residual = nn.Sequential(
+        self.residual = self.convolutions(in_channels, out_channels, stride, width or out_channels // EXPANSION)
+        reshapes = stride != 1 or in_channels != out_channels
+        self.projection = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False) if reshapes else None
+
+    @staticmethod
+    def convolutions(in_channels: int, out_channels: int, stride: int, width: int) -> nn.Sequential:
+        """What follows the first BN-ReLU on the residual branch."""
+        return nn.Sequential(
             nn.Conv2d(in_channels, width, 1, bias=False),
             *norm_relu(width),
             nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False),
             *norm_relu(width),
             nn.Conv2d(width, out_channels, 1, bias=False),
         )
-        reshapes = stride != 1 or in_channels != out_channels
-        self.projection = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False) if reshapes else None
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.preact(x)  # (B, in, H, W)
         shortcut = x if self.projection is None else self.projection(activated)  # (B, out, H/s, W/s)
         return shortcut + self.residual(activated)  # (B, out, H/s, W/s)
+
+
+class BasicUnit(ResidualUnit):
+    """Pre-activation unit of wide residual networks: BN-ReLU-3×3, BN-ReLU-3×3, added to the shortcut; no bottleneck."""
+
+    @staticmethod
+    def convolutions(in_channels: int, out_channels: int, stride: int, width: int) -> nn.Sequential:
+        """Two 3×3 convolutions at full width; `width` is not used."""
+        return nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, bias=False),
+            *norm_relu(out_channels),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        )
+
+
+UNITS: dict[str, type[ResidualUnit]] = {"bottleneck": ResidualUnit, "basic": BasicUnit}
 
 
 def residual_units(count: int, channels: int) -> nn.Sequential:

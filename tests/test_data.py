@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from ran import shapes
-from ran.data import PADDING, DataSet, ImageSet, TrainingBatches, evaluation_batches, load
+from ran.data import PADDING, DataSet, ImageSet, TrainingBatches, evaluation_batches, load, with_label_noise
 
 CLASSES = sorted(("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"))
 
@@ -110,6 +110,20 @@ def test_broken_and_wrong_images_are_named(tmp_path, small):
     with pytest.raises(ValueError, match="is 16×32; CIFAR images are 32×32"):
         load("cifar10", tmp_path)
     assert not list(tmp_path.glob("*.npz*"))
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.7])
+def test_label_noise_is_the_symmetric_transition_matrix(noise):
+    data = load("shapes")
+    noisy = with_label_noise(data, noise, seed=3)
+    counts = torch.bincount(data.train.labels * 10 + noisy.train.labels, minlength=100).view(10, 10) / 400
+    expected = torch.full((10, 10), noise / 9).fill_diagonal_(1 - noise)
+    deviation = (expected * (1 - expected) / 400).sqrt()
+    assert ((counts - expected).abs() < 4.5 * deviation).all()
+    assert noisy.test.labels.equal(data.test.labels) and noisy.train.images.equal(data.train.images)
+    assert noisy.train.labels.equal(with_label_noise(data, noise, seed=3).train.labels)
+    assert not noisy.train.labels.equal(with_label_noise(data, noise, seed=4).train.labels)
+    assert noisy.checksum != data.checksum
 
 
 def test_normalised_training_pixels_have_mean_0_and_deviation_1():

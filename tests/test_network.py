@@ -8,6 +8,7 @@ from ran import PRESETS, build
 from ran.masks import MASKS
 
 # attention modules per stage, and parameters as the paper's structure gives them (paper: 1.9M, 5.1M, 8.6M)
+BASELINES = {"resnet-164": 1.7e6, "resnet-1001": 10.3e6, "wrn-16-8": 11.0e6, "wrn-28-10": 36.5e6}  # as published
 SIZES = {
     "attention-56": (1, 1_030_362),
     "attention-92": (2, 1_841_242),
@@ -25,10 +26,19 @@ def multiply_adds(network, x=None):
 
 
 def test_every_preset_is_measured():
-    assert set(SIZES) == set(PRESETS)
+    assert {*SIZES, *BASELINES} == set(PRESETS)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_have_their_published_sizes(name):
+    network = build(name)
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(BASELINES[name], rel=0.015)
+    assert "Attention" not in repr(network)
+    if name.startswith("resnet"):
+        assert network.depth == int(name.split("-")[1])
+
+
+@pytest.mark.parametrize("name", SIZES)
 def test_parameters_and_depth(name):
     network, (modules, parameters) = build(name), SIZES[name]
     assert sum(p.numel() for p in network.parameters()) == parameters
@@ -37,7 +47,7 @@ def test_parameters_and_depth(name):
         assert network.depth == 36 * modules + 20
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", [*SIZES, "resnet-164", "wrn-16-8"])
 def test_every_parameter_receives_a_gradient(name):
     network = build(name)
     torch.nn.functional.cross_entropy(network(torch.randn(4, 3, 32, 32)), torch.arange(4)).backward()

@@ -35,6 +35,9 @@ TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 6
         ({"seed": True}, TypeError, "seed must be a whole number, not True"),
         ({"seed": None}, TypeError, "seed must be a whole number, not None"),
         ({"train_images": 0}, ValueError, "train_images must be at least 1"),
+        ({"noise": 1.5}, ValueError, "noise must be at least 0 and less than 1"),
+        ({"noise": "0.3"}, TypeError, "noise must be a number, not '0.3'"),
+        ({"network": "resnet-164", "attention": "nal"}, ValueError, "resnet-164 has no attention modules"),
         ({"data_root": 5}, TypeError, "data_root must be a text"),
     ],
 )
@@ -78,6 +81,7 @@ def test_names_of_runs_stay_as_they_are():
     assert cell.id == "attention-56-arl-cifar10-short-8ep-seed0-643bf4fc"
     assert RunConfig(attention="nal", dataset="cifar10", schedule="short", epochs=8).id.endswith("8ec4d949")
     assert len({RunConfig(seed=seed, schedule=schedule).id for seed in (0, 1) for schedule in ("short", "paper")}) == 4
+    assert RunConfig(network="resnet-164", noise=0.3).id.startswith("resnet-164-shapes-noise30-smoke-220it-seed0-")
     assert RunConfig(gate="spatial").id.startswith("attention-56-arl-spatial-shapes-smoke")
 
 
@@ -97,6 +101,7 @@ def test_a_record_says_all_that_is_needed_to_repeat_it(finished):
         "mask": "encoder-decoder",
         "gate": "mixed",
         "dataset": "shapes",
+        "noise": 0.0,
         "schedule": "smoke",
         "epochs": 1,
         "seed": 0,
