@@ -102,6 +102,10 @@ class Places:
     def __post_init__(self) -> None:
         _check_types(self)
 
+    def folder(self, config: RunConfig) -> Path:
+        """The folder of one run."""
+        return Path(self.results) / config.id
+
 
 def parse(parameters: Mapping[str, Any]) -> tuple[RunConfig, Places]:
     """Make a config and places from named values, such as a notebook's parameters.
@@ -162,16 +166,21 @@ class Run:
     network: ResidualAttentionNetwork | None
 
 
-def run(config: RunConfig, places: Places | None = None, report: Callable[[str], None] = print) -> Run:
+def run(
+    config: RunConfig,
+    places: Places | None = None,
+    report: Callable[[str], None] = print,
+    deadline: float | None = None,
+) -> Run:
     """Train `config` unless its record is there, and leave `<results>/<id>/record.json`.
 
-    A run that was cut off continues at its last whole epoch. Two processes never train one config: the second waits
-    and then takes the first one's record. The record holds config, schedule, metrics of every epoch, test error (%),
-    confusion matrix (rows: true class), data set with checksum, hardware, versions, git commit, seconds, images/s and
-    command.
+    A run that was cut off, by `deadline` for instance (see `fit`), continues at its last whole epoch. Two processes
+    never train one config: the second waits and then takes the first one's record. The record holds config, schedule,
+    metrics of every epoch, test error (%), confusion matrix (rows: true class), data set with checksum, hardware,
+    versions, git commit, seconds, images/s and command.
     """
     places = places or Places()
-    folder = Path(places.results) / config.id
+    folder = places.folder(config)
     data = load(config.dataset, places.data_root)
     data = replace(data, train=data.train.head(config.train_images))
     if config.noise:
@@ -190,7 +199,7 @@ def run(config: RunConfig, places: Places | None = None, report: Callable[[str],
         else:
             report(f"{config.id} on {device.type}")
             start = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "git": git_state()}
-            fitted = fit(network, data, config.recipe, config.seed, device, checkpoint, config.id, report)
+            fitted = fit(network, data, config.recipe, config.seed, device, checkpoint, config.id, report, deadline)
             torch.save(network.cpu().state_dict(), weights)
             record = start | _record(config, data, network, device, fitted)
             _write(record_file, json.dumps(record, indent=1, ensure_ascii=False) + "\n")

@@ -1,12 +1,34 @@
 """The paper's tables beside what was recorded here: results/paper/*.csv and results/runs → results/tables/*.csv."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import pandas as pd
 
+from ran.experiments import TABLES, Cell, table
+from ran.runs import RunConfig
+
+HEADINGS = {
+    "network": "Network",
+    "attention": "Learning",
+    "gate": "Attention",
+    "mask": "Mask",
+    "noise": "Noise",
+    "dataset": "Data",
+}
+LABELS = {
+    "arl": "ARL",
+    "nal": "NAL",
+    "mixed": "f1, mixed",
+    "channel": "f2, channel",
+    "spatial": "f3, spatial",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+}
 NOT_RUN = "not run"
 NEEDED = ("id", "config", "schedule", "test_error", "hardware", "date", "epochs")
 
@@ -28,42 +50,52 @@ def read_records(runs: Path, report: Callable[[str], None] = print) -> list[dict
     return records
 
 
-def arl_vs_nal(paper: pd.DataFrame, records: list[dict[str, Any]]) -> pd.DataFrame:
-    """Test error (%) of the paper and of every record of the same network and learning on CIFAR-10, one row a record.
+def beside_paper(name: str, records: list[dict[str, Any]]) -> pd.DataFrame:
+    """The table `name` of the paper, in %, and beside each cell what was recorded of it at every schedule.
 
-    `paper` has the columns network, attention, error. A cell of the paper without a record says "not run".
+    Runs that differ in the seed alone share a row: mean ± standard deviation over seeds. Another schedule or another
+    number of epochs is another row. A cell without a record says "not run".
     """
     rows = []
-    for cell in paper.itertuples():
-        wanted = {"network": cell.network, "attention": cell.attention, "dataset": "cifar10"} | {
-            "mask": "encoder-decoder",
-            "gate": "mixed",
-            "train_images": None,
-            "noise": 0,
-        }
-        found = [record for record in records if wanted.items() <= ({"noise": 0} | record["config"]).items()]
-        rows += [_row(cell, record) for record in found] or [_row(cell, None)]
+    for cell in table(name):
+        groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        for record in records:
+            config = asdict(RunConfig()) | record["config"]  # fields newer than the record are at their defaults
+            if cell.wanted.items() <= config.items():
+                groups.setdefault((config["schedule"], len(record["epochs"])), []).append(record)
+        rows += [_row(cell, group) for group in groups.values()] or [_row(cell, [])]
     return pd.DataFrame(rows)
 
 
-def _row(cell: Any, record: dict[str, Any] | None) -> dict[str, str]:
-    row = {
-        "Network": cell.network.capitalize(),
-        "Learning": cell.attention.upper(),
-        "Paper, 205 epochs": f"{cell.error:.2f}",
-        "Recorded": NOT_RUN,
-    } | dict.fromkeys(("Epochs", "Schedule", "Seed", "Hardware", "Date", "Record"), "")
-    if record is None:
+def _row(cell: Cell, group: list[dict[str, Any]]) -> dict[str, str]:
+    row = {HEADINGS[name]: _label(value) for name, value in cell.varied.items()}
+    row |= {"Paper": f"{cell.error:.2f}", "Recorded": NOT_RUN}
+    row |= dict.fromkeys(("Epochs", "Schedule", "Seeds", "Hardware", "Date", "Record"), "")
+    if not group:
         return row
+    group = sorted(group, key=lambda record: record["config"]["seed"])
+    errors = [record["test_error"] for record in group]
+    spread = f" ± {stdev(errors):.2f}" if len(errors) > 1 else ""
+
+    def every(answers: Iterable[Any]) -> str:
+        return ", ".join(dict.fromkeys(str(answer) for answer in answers))
+
     return row | {
-        "Recorded": f"{record['test_error']:.2f}",
-        "Epochs": str(len(record["epochs"])),
-        "Schedule": record["config"]["schedule"],
-        "Seed": str(record["config"]["seed"]),
-        "Hardware": describe(record["hardware"]),
-        "Date": record["date"],
-        "Record": record["id"],
+        "Recorded": f"{mean(errors):.2f}{spread}",
+        "Epochs": str(len(group[0]["epochs"])),
+        "Schedule": group[0]["config"]["schedule"],
+        "Seeds": every(record["config"]["seed"] for record in group),
+        "Hardware": every(describe(record["hardware"]) for record in group),
+        "Date": every(record["date"] for record in group),
+        "Record": every(record["id"] for record in group),
     }
+
+
+def _label(value: Any) -> str:
+    """How a value of RunConfig is called in a table."""
+    if isinstance(value, float):
+        return f"{100 * value:g}%"
+    return LABELS.get(value, value.replace("resnet", "ResNet").replace("attention", "Attention").replace("wrn", "WRN"))
 
 
 def describe(hardware: dict[str, Any]) -> str:
@@ -102,19 +134,16 @@ def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:
     return "\n".join([f"```{{list-table}} {caption}", f":name: {name}", ":header-rows: 1", "", *cells, "```"])
 
 
-TABLES = {"arl_vs_nal": arl_vs_nal}
-
-
 def write_tables(results: Path, report: Callable[[str], None] = print) -> list[Path]:
-    """Write every table of TABLES to <results>/tables/NAME.csv from <results>/paper and <results>/runs.
+    """Write every table of the paper to <results>/tables/NAME.csv, beside the records below <results>/runs.
 
     A table that has not changed is not touched, so that the book is not built anew for it.
     """
     records = read_records(results / "runs", report)
     written = []
-    for name, table in TABLES.items():
+    for name in TABLES:
         target = results / "tables" / f"{name}.csv"
-        text = table(pd.read_csv(results / "paper" / f"{name}.csv"), records).to_csv(index=False)
+        text = beside_paper(name, records).to_csv(index=False)
         if not target.is_file() or target.read_text(encoding="utf-8") != text:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")

@@ -69,6 +69,10 @@ class TrainingDiverged(ArithmeticError):
     """The loss is no longer a number."""
 
 
+class OutOfTime(TimeoutError):
+    """The next epoch would end after the deadline; the checkpoint holds all epochs so far."""
+
+
 class Evaluation(NamedTuple):
     """Mean cross-entropy (nats), share of wrong answers in %, and the predicted classes (N,)."""
 
@@ -155,11 +159,13 @@ def fit(
     checkpoint: Path | None = None,
     identity: str = "",
     report: Callable[[str], None] = print,
+    deadline: float | None = None,
 ) -> Fitted:
     """Train `network` on `data` by `schedule` and evaluate it after every epoch; nothing is chosen by the test set.
 
     `checkpoint`, where given, is written after every epoch and continued from where it is there; it carries
-    `identity`, and one that carries another raises ValueError. Raises TrainingDiverged when the loss is not finite.
+    `identity`, and one that carries another raises ValueError. Raises TrainingDiverged when the loss is not finite,
+    and OutOfTime before an epoch that would end after `deadline` (of time.monotonic), judged by the one before.
     """
     device = device or choose_device()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -176,6 +182,9 @@ def fit(
     final = None
     while len(epochs) < count:
         done = len(epochs)
+        expected = epochs[-1]["seconds"] if epochs else 0
+        if deadline is not None and time.monotonic() + expected > deadline:
+            raise OutOfTime(f"out of time after epoch {done} of {count}")
         # an epoch's chance depends on seed and epoch alone, so that a continued run equals an uninterrupted one
         generator = torch.Generator().manual_seed(seed * 1_000_003 + done)
         rate, start = optimiser.param_groups[0]["lr"], time.perf_counter()

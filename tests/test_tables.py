@@ -19,7 +19,7 @@ def record(network="attention-56", attention="arl", dataset="cifar10", **changes
         "id": f"{network}-{attention}-{dataset}",
         "config": config,
         "schedule": {},
-        "test_error": 12.345,
+        "test_error": 12.344,
         "hardware": {"device": "cpu", "name": "A processor", "threads": 2},
         "date": "2026-01-02",
         "epochs": [{}, {}],
@@ -28,37 +28,55 @@ def record(network="attention-56", attention="arl", dataset="cifar10", **changes
 
 @pytest.fixture
 def results(tmp_path):
-    (tmp_path / "paper").mkdir()
-    (tmp_path / "paper" / "arl_vs_nal.csv").write_text(
-        "network,attention,error\nattention-56,nal,5.89\nattention-56,arl,5.52\n"
-    )
+    """Put records into a folder and read one of the tables that are written from it."""
 
-    def put(*records):
+    def put(*records, table="arl_vs_nal"):
         for each in records:
             folder = tmp_path / "runs" / each["id"]
             folder.mkdir(parents=True)
             (folder / "record.json").write_text(json.dumps(each))
-        (written,) = write_tables(tmp_path, report=lambda _: None)
-        return pd.read_csv(written, dtype=str, keep_default_na=False)
+        write_tables(tmp_path, report=lambda _: None)
+        return pd.read_csv(tmp_path / "tables" / f"{table}.csv", dtype=str, keep_default_na=False)
 
     return put
 
 
 def test_a_record_stands_beside_the_papers_number(results):
     table = results(record())
-    assert table["Paper, 205 epochs"].tolist() == ["5.89", "5.52"]
-    assert table["Recorded"].tolist() == ["not run", "12.35"] or table["Recorded"].tolist() == ["not run", "12.34"]
+    assert table["Paper"].tolist() == ["5.89", "5.52", "5.35", "4.99", "5.57", "4.44", "7.18", "4.31"]
+    assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
     row = table.iloc[1].to_dict()
-    assert row["Epochs"] == "2" and row["Schedule"] == "short" and row["Seed"] == "4" and row["Date"] == "2026-01-02"
+    assert (row["Network"], row["Learning"]) == ("Attention-56", "ARL")
+    assert row["Epochs"] == "2" and row["Schedule"] == "short" and row["Seeds"] == "4" and row["Date"] == "2026-01-02"
     assert row["Hardware"] == "A processor, 2 threads" and row["Record"] == "attention-56-arl-cifar10"
 
 
+def test_one_run_stands_in_all_its_tables(results):
+    for name, column, label in (
+        ("attention_types", "Attention", "f1, mixed"),
+        ("mask_structures", "Mask", "encoder-decoder"),
+    ):
+        table = results(table=name) if name == "mask_structures" else results(record(), table=name)
+        assert table.set_index(column)["Recorded"].to_dict()[label] == "12.34"
+        assert (table["Recorded"] == "not run").sum() == len(table) - 1
+
+
+def test_seeds_are_averaged_and_schedules_kept_apart(results):
+    other_seed, longer = record(test_error=14.34, id="b"), record(test_error=9.0, id="c", epochs=[{}] * 30)
+    other_seed["config"] |= {"seed": 5}
+    table = results(record(), other_seed, longer)
+    rows = table[(table.Network == "Attention-56") & (table.Learning == "ARL")].set_index("Epochs")
+    assert rows.loc["2", "Recorded"] == "13.34 ± 1.41" and rows.loc["2", "Seeds"] == "4, 5"
+    assert rows.loc["30", "Recorded"] == "9.00"
+
+
 def test_other_data_variants_and_subsets_do_not_count(results):
-    other_mask, subset = record(), record()
+    other_mask, subset, noisy = record(id="b"), record(id="c"), record(id="d")
     other_mask["config"] |= {"mask": "local-convolutions"}
     subset["config"] |= {"train_images": 500}
-    table = results(record(dataset="shapes"), other_mask | {"id": "b"}, subset | {"id": "c"})
-    assert table["Recorded"].tolist() == ["not run", "not run"]
+    noisy["config"] |= {"noise": 0.1}
+    table = results(record(dataset="shapes"), other_mask, subset, noisy)
+    assert set(table["Recorded"]) == {"not run"}
 
 
 def test_a_broken_record_is_named_and_the_others_appear(tmp_path):
@@ -85,8 +103,7 @@ def test_an_unchanged_table_is_not_touched(results, tmp_path):
 
 
 def test_the_committed_tables_are_those_of_the_committed_records(tmp_path, capsys):
-    for part in ("paper", "runs"):
-        (tmp_path / part).symlink_to(ROOT / "results" / part)
+    (tmp_path / "runs").symlink_to(ROOT / "results" / "runs")
     assert main(["tables", "--results", str(tmp_path)]) == 0
     assert not capsys.readouterr().err
     for table in (tmp_path / "tables").iterdir():
