@@ -49,13 +49,16 @@ def table(name: str) -> tuple[Cell, ...]:
 
 
 def cells(tables: Iterable[str], **options: Any) -> list[RunConfig]:
-    """The runs of all cells of `tables` in order, each once; `options` are the fields that no table sets."""
+    """The runs of all cells of `tables` in order, each once; `options` are the fields that no table sets.
+
+    The schedule is `short` unless `options` say otherwise.
+    """
     found: dict[str, RunConfig] = {}
     for name in tables:
         for cell in table(name):
             if clash := set(options) & ({*cell.varied, "dataset"}):
                 raise ValueError(f"{', '.join(sorted(clash))} cannot be given for a table: its cells set it.")
-            config = RunConfig(**({"dataset": "cifar10"} | cell.varied | options))
+            config = RunConfig(**({"dataset": "cifar10", "schedule": "short"} | cell.varied | options))
             found.setdefault(config.id, config)
     return list(found.values())
 

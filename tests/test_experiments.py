@@ -24,6 +24,7 @@ def test_every_cell_is_a_run_and_none_is_run_twice():
     runs = cells(TABLES, schedule="paper")
     # Attention-56 stands in three tables, Attention-92 on CIFAR-10 in two
     assert len({config.id for config in runs}) == len(runs) == sum(sizes.values()) - 3
+    assert {config.schedule for config in cells(["cifar"])} == {"short"}
     assert all(config.schedule == "paper" and config.dataset.startswith("cifar") for config in runs)
 
 
