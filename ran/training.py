@@ -52,7 +52,7 @@ class Schedule:
 
 
 # One-cycle (Smith and Topin) where time is short. `short`: a larger batch, the paper's rate scaled with it, a stronger
-# decay. `smoke`: only two epochs of the embedded set, so smaller batches for more steps; tuned on shapes of other seeds.
+# decay. `smoke`: only two epochs of the embedded set, so smaller batches; tuned on shapes of other seeds.
 _ONE_CYCLE = Schedule(
     "short", "one-cycle", batch_size=128, learning_rate=0.2, weight_decay=5e-4, warm_up=0.3, epochs=30
 )
