@@ -70,7 +70,7 @@ def beside_paper(name: str, records: list[dict[str, Any]]) -> pd.DataFrame:
 def _row(cell: Cell, group: list[dict[str, Any]]) -> dict[str, str]:
     row = {HEADINGS[name]: _label(value) for name, value in cell.varied.items()}
     row |= {"Paper": f"{cell.error:.2f}", "Recorded": NOT_RUN}
-    row |= dict.fromkeys(("Epochs", "Schedule", "Seeds", "Hardware", "Date", "Record"), "")
+    row |= dict.fromkeys(("Epochs", "Schedule", "Seeds", "Hardware, date, record"), "")
     if not group:
         return row
     group = sorted(group, key=lambda record: record["config"]["seed"])
@@ -85,9 +85,9 @@ def _row(cell: Cell, group: list[dict[str, Any]]) -> dict[str, str]:
         "Epochs": str(len(group[0]["epochs"])),
         "Schedule": group[0]["config"]["schedule"],
         "Seeds": every(record["config"]["seed"] for record in group),
-        "Hardware": every(describe(record["hardware"]) for record in group),
-        "Date": every(record["date"] for record in group),
-        "Record": every(record["id"] for record in group),
+        "Hardware, date, record": every(
+            f"{describe(record['hardware'])}; {record['date']}; {record['id']}" for record in group
+        ),
     }
 
 
@@ -95,7 +95,10 @@ def _label(value: Any) -> str:
     """How a value of RunConfig is called in a table."""
     if isinstance(value, float):
         return f"{100 * value:g}%"
-    return LABELS.get(value, value.replace("resnet", "ResNet").replace("attention", "Attention").replace("wrn", "WRN"))
+    if value in LABELS:
+        return LABELS[value]
+    name = value.replace("resnet", "ResNet").replace("attention", "Attention").replace("wrn", "WRN")
+    return name.replace("-", "\u2011")  # a hyphen at which no line breaks
 
 
 def describe(hardware: dict[str, Any]) -> str:

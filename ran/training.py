@@ -221,10 +221,10 @@ def fit(
 
 def _line(epoch: dict[str, float], count: int) -> str:
     return (
-        f"epoch {epoch['epoch']:3.0f}/{count}  "
-        f"train loss {epoch['train_loss']:.3f}  train error {epoch['train_error']:5.2f}%  "
-        f"test loss {epoch['test_loss']:.3f}  test error {epoch['test_error']:5.2f}%  "
-        f"{epoch['seconds']:.1f} s  {epoch['images_per_second']:.0f} images/s"
+        f"epoch {epoch['epoch']:3.0f}/{count}: "
+        f"train {epoch['train_loss']:.3f}, {epoch['train_error']:.2f}% wrong; "
+        f"test {epoch['test_loss']:.3f}, {epoch['test_error']:.2f}% wrong; "
+        f"{epoch['seconds']:.0f} s, {epoch['images_per_second']:.0f} images/s"
     )
 
 
