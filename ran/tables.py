@@ -70,7 +70,7 @@ def beside_paper(name: str, records: list[dict[str, Any]]) -> pd.DataFrame:
 def _row(cell: Cell, group: list[dict[str, Any]]) -> dict[str, str]:
     row = {HEADINGS[name]: _label(value) for name, value in cell.varied.items()}
     row |= {"Paper": f"{cell.error:.2f}", "Recorded": NOT_RUN}
-    row |= dict.fromkeys(("Epochs", "Schedule", "Seeds", "Hardware, date, record"), "")
+    row |= dict.fromkeys(("Schedule", "Seeds", "Hardware, date, record"), "")
     if not group:
         return row
     group = sorted(group, key=lambda record: record["config"]["seed"])
@@ -82,8 +82,7 @@ def _row(cell: Cell, group: list[dict[str, Any]]) -> dict[str, str]:
 
     return row | {
         "Recorded": f"{mean(errors):.2f}{spread}",
-        "Epochs": str(len(group[0]["epochs"])),
-        "Schedule": group[0]["config"]["schedule"],
+        "Schedule": f"{group[0]['config']['schedule']}, {len(group[0]['epochs'])} epochs",
         "Seeds": every(record["config"]["seed"] for record in group),
         "Hardware, date, record": every(
             f"{describe(record['hardware'])}; {record['date']}; {record['id']}" for record in group

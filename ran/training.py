@@ -222,8 +222,8 @@ def fit(
 def _line(epoch: dict[str, float], count: int) -> str:
     return (
         f"epoch {epoch['epoch']:3.0f}/{count}: "
-        f"train {epoch['train_loss']:.3f}, {epoch['train_error']:.2f}% wrong; "
-        f"test {epoch['test_loss']:.3f}, {epoch['test_error']:.2f}% wrong; "
+        f"train {epoch['train_loss']:.3f}, {epoch['train_error']:.2f}%; "
+        f"test {epoch['test_loss']:.3f}, {epoch['test_error']:.2f}%; "
         f"{epoch['seconds']:.0f} s, {epoch['images_per_second']:.0f} images/s"
     )
 

@@ -47,7 +47,7 @@ def test_a_record_stands_beside_the_papers_number(results):
     assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
     row = table.iloc[1].to_dict()
     assert (row["Network"], row["Learning"]) == ("Attention\u201156", "ARL")
-    assert row["Epochs"] == "2" and row["Schedule"] == "short" and row["Seeds"] == "4"
+    assert row["Schedule"] == "short, 2 epochs" and row["Seeds"] == "4"
     assert row["Hardware, date, record"] == "A processor, 2 threads; 2026-01-02; attention-56-arl-cifar10"
 
 
@@ -65,9 +65,9 @@ def test_seeds_are_averaged_and_schedules_kept_apart(results):
     other_seed, longer = record(test_error=14.34, id="b"), record(test_error=9.0, id="c", epochs=[{}] * 30)
     other_seed["config"] |= {"seed": 5}
     table = results(record(), other_seed, longer)
-    rows = table[(table.Network == "Attention\u201156") & (table.Learning == "ARL")].set_index("Epochs")
-    assert rows.loc["2", "Recorded"] == "13.34 ± 1.41" and rows.loc["2", "Seeds"] == "4, 5"
-    assert rows.loc["30", "Recorded"] == "9.00"
+    rows = table[(table.Network == "Attention\u201156") & (table.Learning == "ARL")].set_index("Schedule")
+    assert rows.loc["short, 2 epochs", "Recorded"] == "13.34 ± 1.41" and rows.loc["short, 2 epochs", "Seeds"] == "4, 5"
+    assert rows.loc["short, 30 epochs", "Recorded"] == "9.00"
 
 
 def test_other_data_variants_and_subsets_do_not_count(results):

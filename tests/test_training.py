@@ -51,7 +51,7 @@ def test_fit_learns_and_reports_each_epoch(data):
     assert fitted.epochs[-1]["train_loss"] < fitted.epochs[0]["train_loss"]
     assert fitted.epochs[-1]["test_error"] == fitted.final.error
     assert len(lines) == 3 and "epoch   3/3" in lines[2] and "images/s" in lines[2]
-    assert f"test {fitted.final.loss:.3f}, {fitted.final.error:.2f}% wrong" in lines[2]
+    assert f"test {fitted.final.loss:.3f}, {fitted.final.error:.2f}%;" in lines[2]
 
 
 def test_evaluate_counts(data):
