@@ -245,7 +245,7 @@ def _pad(images: NDArray, colour: NDArray) -> NDArray:
     return padded
 
 
-def evaluation_batches(data: DataSet, device: torch.device, batch_size: int = 500) -> Iterator[tuple[Tensor, Tensor]]:
+def evaluation_batches(data: DataSet, device: torch.device, batch_size: int = 250) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the test set in order, not augmented: (images (B, 3, H, W) float32 channels_last, labels (B,))."""
     for images, labels in zip(data.test.images.split(batch_size), data.test.labels.split(batch_size), strict=True):
         yield data.normalise(images.to(device)), labels.to(device)

@@ -219,3 +219,9 @@ def test_the_book_has_numbered_equations_figures_and_tables():
     everything = " ".join(read_page(HTML / f"{name}.html").get_text() for name in PAGES)
     for pattern in (r"\(1\.1\)", r"Fig\. 1\.1 ", r"Table \d+\.1 "):
         assert re.search(pattern, everything), pattern
+
+
+def test_the_run_in_the_book_really_learned():
+    (record,) = (json.loads(path.read_text()) for path in (ROOT / "book/executed/runs").glob("*/record.json"))
+    assert record["config"]["schedule"] == "smoke" and record["config"]["network"] == "attention-56"
+    assert record["test_error"] <= 40  # chance is 90%

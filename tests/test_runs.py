@@ -81,7 +81,7 @@ def test_names_of_runs_stay_as_they_are():
     assert cell.id == "attention-56-arl-cifar10-short-8ep-seed0-643bf4fc"
     assert RunConfig(attention="nal", dataset="cifar10", schedule="short", epochs=8).id.endswith("8ec4d949")
     assert len({RunConfig(seed=seed, schedule=schedule).id for seed in (0, 1) for schedule in ("short", "paper")}) == 4
-    assert RunConfig(network="resnet-164", noise=0.3).id.startswith("resnet-164-shapes-noise30-smoke-2ep-seed0-")
+    assert RunConfig(network="resnet-164", noise=0.3).id.startswith("resnet-164-shapes-noise30-smoke-220it-seed0-")
     assert RunConfig(gate="spatial").id.startswith("attention-56-arl-spatial-shapes-smoke")
 
 
