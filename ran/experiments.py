@@ -84,14 +84,13 @@ def work_through(
     """
     deadline = None if budget is None else time.monotonic() + budget
     unfinished: dict[str, str] = {}
-    for number, config in enumerate(configs, 1):
-        if (places.folder(config) / "record.json").is_file():
-            continue
-        report(f"[{number}/{len(configs)}] {config.id}")
+    missing = [config for config in configs if not (places.folder(config) / "record.json").is_file()]
+    for number, config in enumerate(missing, 1):
+        report(f"[{number}/{len(missing)}] {config.id}")
         try:
             run(config, places, report, deadline)
         except OutOfTime as stop:
-            return unfinished | {later.id: str(stop) for later in configs[number - 1 :]}
+            return unfinished | {later.id: str(stop) for later in missing[number - 1 :]}
         except Exception as error:  # whatever it is, the other cells are worth their time
             report(f"failed: {error}")
             unfinished[config.id] = f"{type(error).__name__}: {error}"

@@ -58,11 +58,12 @@ def beside_paper(name: str, records: list[dict[str, Any]]) -> pd.DataFrame:
     """
     rows = []
     for cell in table(name):
-        groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
+        groups: dict[tuple[str, int], list[dict[str, Any]]] = {}  # by all settings of the schedule, and its length
         for record in records:
             config = asdict(RunConfig()) | record["config"]  # fields newer than the record are at their defaults
             if cell.wanted.items() <= config.items():
-                groups.setdefault((config["schedule"], len(record["epochs"])), []).append(record)
+                settings = json.dumps([config["schedule"], record["schedule"]], sort_keys=True)
+                groups.setdefault((settings, len(record["epochs"])), []).append(record)
         rows += [_row(cell, group) for group in groups.values()] or [_row(cell, [])]
     return pd.DataFrame(rows)
 

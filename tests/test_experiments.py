@@ -77,7 +77,10 @@ def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(tmp_path, monk
         lines.append(line)
         now[0] += 599.9 if line.startswith("epoch   1") else 0
 
-    unfinished = work_through([first, second], places, 600, slow)
+    recorded = tiny(2)
+    places.folder(recorded).mkdir()
+    (places.folder(recorded) / "record.json").write_text("{}")
+    unfinished = work_through([first, second, recorded], places, 600, slow)
     assert list(unfinished) == [first.id, second.id] and "out of time after epoch 1 of 2" in unfinished[first.id]
     assert not (places.folder(first) / "record.json").exists() and not places.folder(second).exists()
     lines.clear()

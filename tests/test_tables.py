@@ -64,9 +64,11 @@ def test_one_run_stands_in_all_its_tables(results):
 def test_seeds_are_averaged_and_schedules_kept_apart(results):
     other_seed, longer = record(test_error=14.34, id="b"), record(test_error=9.0, id="c", epochs=[{}] * 30)
     other_seed["config"] |= {"seed": 5}
-    table = results(record(), other_seed, longer)
+    other_rate = record(test_error=20.0, id="d", schedule={"learning_rate": 9})
+    table = results(record(), other_seed, longer, other_rate)
     rows = table[(table.Network == "Attention\u201156") & (table.Learning == "ARL")].set_index("Schedule")
-    assert rows.loc["short, 2 epochs", "Recorded"] == "13.34 ± 1.41" and rows.loc["short, 2 epochs", "Seeds"] == "4, 5"
+    assert rows.loc["short, 2 epochs", "Recorded"].tolist() == ["13.34 ± 1.41", "20.00"]
+    assert rows.loc["short, 2 epochs", "Seeds"].tolist() == ["4, 5", "4"]
     assert rows.loc["short, 30 epochs", "Recorded"] == "9.00"
 
 
