@@ -1,18 +1,22 @@
-"""The command `ran`: info, data, run, tables."""
+"""The command `ran`: info, data, cells, run, tables."""
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ran.choices import choose
 from ran.data import DOWNLOADS, download
-from ran.experiments import TABLES, cells, parse_budget, work_through
+from ran.experiments import PROFILES, TABLES, cell, configs, parse_budget, table, work_through
 from ran.network import PRESETS, build
 from ran.runs import Places, RunConfig, parse, run
-from ran.tables import write_tables
+from ran.tables import all_records, list_cells, write_tables
 from ran.training import TrainingDiverged
+
+FOR_TABLES = ("table", "cell", "profile", "budget", "jobs")  # options of `ran run` that concern whole tables
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +33,10 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("name", help=f"one of {', '.join(DOWNLOADS)}")
     fetch.add_argument("--data-root", default=Places.data_root, help="folder to put it in (default: %(default)s)")
 
+    listing = commands.add_parser("cells", help="list the cells of the paper's tables, and which have a record")
+    listing.add_argument("--profile", default="short", help=f"one of {', '.join(PROFILES)} (default: %(default)s)")
+    listing.add_argument("--results", default="results", help="folder with runs/ and smoke/ (default: %(default)s)")
+
     tables = commands.add_parser("tables", help="write the tables from the records")
     tables.add_argument("--results", default="results", help="folder with paper/ and runs/ (default: %(default)s)")
 
@@ -36,7 +44,16 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--table", nargs="+", metavar="NAME", help=f"run what these tables lack: {', '.join(TABLES)}, or all"
     )
+    train.add_argument(
+        "--cell", nargs="+", metavar="NAME", help="with one --table: these cells of it (see `ran cells`)"
+    )
+    train.add_argument(
+        "--profile", metavar="NAME", help=f"with --table: how, one of {', '.join(PROFILES)} (default: short)"
+    )
     train.add_argument("--budget", metavar="TIME", help="with --table: stop in time, say 25m; the next call goes on")
+    train.add_argument(
+        "--jobs", type=int, metavar="N", help="with --table: that many processes side by side (default: 1)"
+    )
     for each in (*fields(RunConfig), *fields(Places)):
         known = each.metadata["known"]
         train.add_argument(
@@ -47,6 +64,11 @@ def parser() -> argparse.ArgumentParser:
             help=f"{each.metadata['help']}{': ' + ', '.join(known) if known else ''} (default: {each.default})",
         )
     return top
+
+
+def complain(line: str) -> None:
+    """Say what is wrong without stopping."""
+    print(line, file=sys.stderr)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -60,12 +82,15 @@ def main(words: Sequence[str] | None = None) -> int:
         elif command == "data":
             download(said["name"], said["data_root"])
         elif command == "tables":
-            for path in write_tables(Path(said["results"]), report=lambda line: print(line, file=sys.stderr)):
+            for path in write_tables(Path(said["results"]), complain):
                 print(path)
-        elif tables := said.pop("table"):
-            return run_tables(TABLES if tables == ["all"] else tables, said)
-        elif said.pop("budget") is not None:
-            raise ValueError("--budget goes with --table.")
+        elif command == "cells":
+            records = all_records(Path(said["results"]), complain)
+            print(list_cells(said["profile"], records).to_string(index=False))
+        elif said["table"]:
+            return run_tables(said)
+        elif alone := [name for name in FOR_TABLES if said.pop(name) is not None]:
+            raise ValueError(f"--{alone[0]} goes with --table.")
         else:
             finished = run(*parse(said))
             print(f"test error {finished.record['test_error']:.2f}%: {finished.folder / 'record.json'}")
@@ -75,15 +100,25 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run_tables(tables: Sequence[str], said: dict[str, Any]) -> int:
-    """Run the cells of `tables` that have no record; 0 when all have one, 1 when some were cut off or failed."""
-    budget = said.pop("budget")
+def run_tables(said: dict[str, Any]) -> int:
+    """Run the cells of tables that have no record; 0 when all have one, 1 when some were cut off or failed."""
+    tables, names, profile, budget, jobs = (said.pop(name) for name in FOR_TABLES)
+    profile = choose("profile", profile or "short", PROFILES)
     parse(said)  # refuses what is wrong whatever the table
-    options = {name: value for name, value in said.items() if name in RunConfig.__dataclass_fields__}
-    places = Places(**{name: value for name, value in said.items() if name not in options})
-    configs = cells(tables, **options)
-    unfinished = work_through(configs, places, None if budget is None else parse_budget(budget))
-    print(f"{len(configs) - len(unfinished)} of {len(configs)} cells are recorded")
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"--jobs must be at least 1, not {jobs}.")
+    tables = TABLES if tables == ["all"] else tables
+    if names and len(tables) != 1:
+        raise ValueError("--cell goes with one --table.")
+    wanted = [cell(tables[0], name) for name in names] if names else [each for name in tables for each in table(name)]
+    places = Places(
+        **{"results": PROFILES[profile].results}
+        | {name: said.pop(name) for name in Places.__dataclass_fields__ if name in said}
+    )
+    runs = configs(wanted, profile, **said)
+    start = time.monotonic()
+    unfinished = work_through(runs, places, None if budget is None else parse_budget(budget), jobs=jobs or 1)
+    print(f"{len(runs) - len(unfinished)} of {len(runs)} cells are recorded; {time.monotonic() - start:.0f} s")
     for name, reason in unfinished.items():
         print(f"not recorded: {name} ({reason})", file=sys.stderr)
     return 1 if unfinished else 0

@@ -1,25 +1,73 @@
 """The paper's tables as data: every row of results/paper/*.csv is one cell, and every cell is one RunConfig.
 
 A table's columns are fields of RunConfig, and `error`, the paper's number in %. What a table does not name is as in
-RunConfig, on CIFAR-10. A cell that stands in two tables is one run.
+RunConfig, on CIFAR-10. A cell that stands in two tables is one run. A profile says how all of them are run.
 """
 
+import os
 import re
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import cache, partial
+from multiprocessing import get_context
 from typing import Any
 
 import pandas as pd
+import torch
 
 from ran.choices import choose
-from ran.runs import ROOT, Places, RunConfig, run
+from ran.provenance import ROOT
+from ran.runs import Places, RunConfig, run
 from ran.training import OutOfTime
 
 PAPER = ROOT / "results" / "paper"
 # most valuable first: what the paper claims, then what it compares with
 TABLES = ("arl_vs_nal", "attention_types", "mask_structures", "noisy_labels", "cifar")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How the cells of all tables are run: their schedule, and what a small trial changes beside it.
+
+    `epochs` stands in for the schedule's own, `dataset` for the cells'; `narrow` divides the channels, by another
+    number for the networks in `narrower`. `results` is the folder for the records.
+    """
+
+    schedule: str
+    epochs: int | None = None
+    dataset: str | None = None
+    narrow: int = 1
+    narrower: dict[str, int] = field(default_factory=dict)
+    results: str = Places.results
+
+    def options(self, cell: dict[str, Any]) -> dict[str, Any]:
+        """The fields of RunConfig for a cell that varies `cell`."""
+        options = {"dataset": "cifar10", "schedule": self.schedule} | cell
+        if self.epochs is not None:
+            options["epochs"] = self.epochs
+        network = options.get("network", RunConfig.network)
+        return options | {
+            "dataset": self.dataset or options["dataset"],
+            "narrow": self.narrower.get(network, self.narrow),
+        }
+
+
+PROFILES: dict[str, Profile] = {
+    # the whole grid on two cores within a quarter of an hour; its records are of this machine and not committed
+    "smoke": Profile(
+        "smoke",
+        epochs=1,
+        dataset="shapes",
+        narrow=2,
+        narrower={"attention-236": 4, "attention-452": 4, "resnet-1001": 4, "wrn-16-8": 4, "wrn-28-10": 8},
+        results="results/smoke",
+    ),
+    "short": Profile("short"),
+    "paper": Profile("paper"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,9 +78,22 @@ class Cell:
     error: float
 
     @property
-    def wanted(self) -> dict[str, Any]:
+    def name(self) -> str:
+        """What it varies, in one word: attention-164-nal."""
+        return "-".join(str(value) for value in self.varied.values())
+
+    def config(self, profile: str = "short", **options: Any) -> RunConfig:
+        """Its run at a profile; `options` are fields that neither the table nor the profile sets."""
+        settled = PROFILES[choose("profile", profile, PROFILES)].options(self.varied)
+        if clash := set(options) & set(settled):
+            raise ValueError(
+                f"{', '.join(sorted(clash))} cannot be given for a table: its cells or the profile set it."
+            )
+        return RunConfig(**settled, **options)
+
+    def wanted(self, profile: str = "short") -> dict[str, Any]:
         """All fields of RunConfig that a record must have to stand in this cell: everything but schedule and seed."""
-        config = RunConfig(**({"dataset": "cifar10"} | self.varied))
+        config = self.config(profile)
         free = ("schedule", "epochs", "seed")
         return {name: getattr(config, name) for name in config.__dataclass_fields__ if name not in free}
 
@@ -48,19 +109,16 @@ def table(name: str) -> tuple[Cell, ...]:
     )
 
 
-def cells(tables: Iterable[str], **options: Any) -> list[RunConfig]:
-    """The runs of all cells of `tables` in order, each once; `options` are the fields that no table sets.
+def cell(table_name: str, name: str) -> Cell:
+    """One cell by its table's name and its own. Raises ValueError for an unknown one, with the known ones."""
+    known = {each.name: each for each in table(table_name)}
+    return known[choose(f"cell of {table_name}", name, known)]
 
-    The schedule is `short` unless `options` say otherwise.
-    """
-    found: dict[str, RunConfig] = {}
-    for name in tables:
-        for cell in table(name):
-            if clash := set(options) & ({*cell.varied, "dataset"}):
-                raise ValueError(f"{', '.join(sorted(clash))} cannot be given for a table: its cells set it.")
-            config = RunConfig(**({"dataset": "cifar10", "schedule": "short"} | cell.varied | options))
-            found.setdefault(config.id, config)
-    return list(found.values())
+
+def configs(cells: Iterable[Cell], profile: str = "short", **options: Any) -> list[RunConfig]:
+    """The runs of `cells` at a profile in their order, each once; `options` as in Cell.config."""
+    found = (each.config(profile, **options) for each in cells)
+    return list({config.id: config for config in found}.values())
 
 
 def parse_budget(text: str) -> float:
@@ -76,22 +134,73 @@ def work_through(
     places: Places,
     budget: float | None = None,
     report: Callable[[str], None] = print,
+    jobs: int = 1,
 ) -> dict[str, str]:
     """Run what has no record yet, in order, and return {run id: reason} of what failed or was cut off.
 
     A failed run does not stop the others. `budget` is in seconds: when an epoch would end beyond it, the run stops at
-    its checkpoint, to be continued by the next call, and no other run begins.
+    its checkpoint, to be continued by the next call, and no other run begins. With several `jobs`, as many processes
+    share the processor's cores and take the next run each.
     """
     deadline = None if budget is None else time.monotonic() + budget
-    unfinished: dict[str, str] = {}
-    missing = [config for config in configs if not (places.folder(config) / "record.json").is_file()]
-    for number, config in enumerate(missing, 1):
-        report(f"[{number}/{len(missing)}] {config.id}")
-        try:
-            run(config, places, report, deadline)
-        except OutOfTime as stop:
-            return unfinished | {later.id: str(stop) for later in missing[number - 1 :]}
-        except Exception as error:  # whatever it is, the other cells are worth their time
-            report(f"failed: {error}")
-            unfinished[config.id] = f"{type(error).__name__}: {error}"
-    return unfinished
+
+    def recorded(config: RunConfig) -> bool:
+        return (places.folder(config) / "record.json").is_file()
+
+    missing = [config for config in configs if not recorded(config)]
+    attempts = {
+        config.id: partial(_attempt, config, places, deadline, f"[{number}/{len(missing)}]", report)
+        for number, config in enumerate(missing, 1)
+    }
+    reasons = dict.fromkeys(attempts, "out of time before it began")
+    outcomes = _one_by_one(attempts) if jobs == 1 else _side_by_side(attempts, jobs)
+    for name, reason in outcomes:
+        reasons[name] = reason
+    return {config.id: reasons[config.id] for config in missing if not recorded(config)}
+
+
+def _attempt(
+    config: RunConfig, places: Places, deadline: float | None, number: str, report: Callable[[str], None]
+) -> tuple[str, bool]:
+    """Run one cell; why it has no record, where it has none, and whether the time is up."""
+
+    def say(line: str) -> None:
+        report(f"{number} {line}")
+
+    say(config.id)
+    try:
+        run(config, places, say, deadline)
+    except OutOfTime as stop:
+        return str(stop), True
+    except Exception as error:  # whatever it is, the other cells are worth their time
+        say(f"failed: {error}")
+        return f"{type(error).__name__}: {error}", False
+    return "", False
+
+
+Attempts = Mapping[str, Callable[[], tuple[str, bool]]]
+
+
+def _one_by_one(attempts: Attempts) -> Iterator[tuple[str, str]]:
+    for name, attempt in attempts.items():
+        reason, out_of_time = attempt()
+        yield name, reason
+        if out_of_time:
+            return
+
+
+def _side_by_side(attempts: Attempts, jobs: int) -> Iterator[tuple[str, str]]:
+    """The same in `jobs` processes that share the cores: threads of one process would wait for the other's."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        futures = {pool.submit(attempt): name for name, attempt in attempts.items()}
+        for future in as_completed(futures):
+            if future.cancelled():
+                continue
+            try:
+                reason, out_of_time = future.result()
+            except BrokenProcessPool as error:  # a process was killed; the others of the pool end with it
+                reason, out_of_time = f"its process ended: {error}", False
+            yield futures[future], reason
+            if out_of_time:
+                pool.shutdown(wait=False, cancel_futures=True)

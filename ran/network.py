@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ran.attention import LEARNING, AttentionModule
 from ran.choices import choose
 from ran.masks import GATES, MASKS
-from ran.units import UNITS, norm_relu
+from ran.units import EXPANSION, UNITS, norm_relu
 
 SMALLEST_INPUT = 32
 
@@ -179,12 +179,29 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def build(name: str, **options: object) -> ResidualAttentionNetwork:
+def narrowed(config: NetworkConfig, narrow: int) -> NetworkConfig:
+    """The same network with all channels, stem and stages, divided by `narrow`: for trials, not for the paper's tables.
+
+    Raises ValueError where a bottleneck's width would not come out whole.
+    """
+    smallest = min(stage.channels for stage in config.stages) // EXPANSION
+    if narrow < 1 or smallest % narrow or config.stem_channels % narrow:
+        raise ValueError(
+            f"narrow must divide the stem's {config.stem_channels} channels and the narrowest bottleneck's {smallest} "
+            f"of {config.name}, which {narrow} does not."
+        )
+    stages = tuple(replace(stage, channels=stage.channels // narrow) for stage in config.stages)
+    name = config.name if narrow == 1 else f"{config.name}, channels / {narrow}"
+    return replace(config, name=name, stem_channels=config.stem_channels // narrow, stages=stages)
+
+
+def build(name: str, narrow: int = 1, **options: object) -> ResidualAttentionNetwork:
     """Build a network by its preset's name: `build("attention-92", num_classes=10, attention="nal")`.
 
-    `options` replace fields of the preset (see NetworkConfig). Unknown names and impossible values raise ValueError.
+    `options` replace fields of the preset (see NetworkConfig); `narrow` divides its channels. Unknown names and
+    impossible values raise ValueError.
     """
     preset = PRESETS[choose("network", name, PRESETS)]
     for option in options:
-        choose("option of build", option, (field.name for field in fields(NetworkConfig)))
-    return ResidualAttentionNetwork(replace(preset, **options))  # type: ignore[arg-type]
+        choose("option of build", option, ("narrow", *(field.name for field in fields(NetworkConfig))))
+    return ResidualAttentionNetwork(replace(narrowed(preset, narrow), **options))  # type: ignore[arg-type]

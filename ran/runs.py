@@ -3,10 +3,8 @@
 import datetime
 import hashlib
 import json
-import os
 import platform
 import shlex
-import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -23,11 +21,12 @@ from ran.attention import LEARNING
 from ran.choices import choose
 from ran.data import SOURCES, DataSet, load, with_label_noise
 from ran.masks import GATES, MASKS
-from ran.network import PRESETS, ResidualAttentionNetwork, build
+from ran.network import PRESETS, ResidualAttentionNetwork, build, narrowed
+from ran.probes import probe
+from ran.provenance import git_state, hardware
 from ran.training import SCHEDULES, Fitted, Schedule, choose_device, fit, native_bf16
 
 NOTEBOOK = "notebooks/run.ipynb"
-ROOT = Path(ran.__file__).resolve().parents[1]  # the repository
 Typed = TypeVar("Typed")
 
 
@@ -50,6 +49,7 @@ class RunConfig:
     epochs: int | None = option(None, "number of epochs in place of the schedule's own")
     seed: int = option(0, "seed of initialisation, shuffling and augmentation")
     train_images: int | None = option(None, "train on this many images only, where given")
+    narrow: int = option(1, "divide the network's channels by this; the paper's tables take 1")
 
     def __post_init__(self) -> None:
         _check_types(self)
@@ -59,6 +59,7 @@ class RunConfig:
                 raise ValueError(f"{name} must be at least {least}, not {value}.")
         if not 0 <= self.noise < 1:
             raise ValueError(f"noise must be at least 0 and less than 1, not {self.noise}.")
+        narrowed(PRESETS[self.network], self.narrow)  # refuses what does not divide
         shaping = ("attention", "mask", "gate")
         if not PRESETS[self.network].has_modules and any(name in _not_default(self) for name in shaping):
             raise ValueError(f"{self.network} has no attention modules: leave {', '.join(shaping)} at their defaults.")
@@ -81,7 +82,8 @@ class RunConfig:
         attention = [self.attention] if PRESETS[self.network].has_modules else []
         variant = [value for key, value in _not_default(self).items() if key in ("mask", "gate")]
         noise = [f"noise{100 * self.noise:g}"] if self.noise else []
-        what = [self.network, *attention, *variant, self.dataset, *noise]
+        narrow = [f"narrow{self.narrow}"] if self.narrow > 1 else []
+        what = [self.network, *narrow, *attention, *variant, self.dataset, *noise]
         return "-".join([*what, self.schedule, length, f"seed{self.seed}", digest])
 
     @property
@@ -172,7 +174,7 @@ def run(
     report: Callable[[str], None] = print,
     deadline: float | None = None,
 ) -> Run:
-    """Train `config` unless its record is there, and leave `<results>/<id>/record.json`.
+    """Train `config` unless its record is there, and leave `<results>/<id>/record.json` and probes.csv (see `probe`).
 
     A run that was cut off, by `deadline` for instance (see `fit`), continues at its last whole epoch. Two processes
     never train one config: the second waits and then takes the first one's record. The record holds config, schedule,
@@ -188,7 +190,12 @@ def run(
     device = choose_device(places.device)
     torch.manual_seed(config.seed)
     network = build(
-        config.network, num_classes=len(data.classes), attention=config.attention, mask=config.mask, gate=config.gate
+        config.network,
+        config.narrow,
+        num_classes=len(data.classes),
+        attention=config.attention,
+        mask=config.mask,
+        gate=config.gate,
     )
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder.with_name(f"{folder.name}.lock"), report):
@@ -207,6 +214,8 @@ def run(
         if not weights.is_file():
             return Run(record, folder, data, None)
         network.load_state_dict(torch.load(weights, weights_only=True))
+        if not (folder / "probes.csv").is_file():
+            _write(folder / "probes.csv", probe(network.to(device), data).to_csv(index=False, float_format="%.6g"))
         return Run(record, folder, data, network.cpu().eval())
 
 
@@ -255,37 +264,6 @@ def _record(
         "epochs": epochs,
         "confusion": torch.bincount(pairs, minlength=classes**2).view(classes, classes).tolist(),
     }
-
-
-def hardware(device: torch.device) -> dict[str, Any]:
-    """The processor that computes: its name, and for a CPU the number of threads used."""
-    if device.type == "cuda":
-        return {"device": "cuda", "name": torch.cuda.get_device_name(device)}
-    name = platform.processor() or platform.machine()
-    listing = Path("/proc/cpuinfo")  # Linux: the model's name, where platform gives only the architecture
-    if listing.is_file():
-        models = [
-            line.split(":", 1)[1].strip() for line in listing.read_text().splitlines() if line.startswith("model name")
-        ]
-        name = models[0] if models else name
-    return {"device": "cpu", "name": name, "threads": torch.get_num_threads()}
-
-
-def git_state() -> dict[str, Any]:
-    """The commit, and whether package or notebooks differ from it; RAN_COMMIT stands in where there is no git."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return {
-            "commit": git("rev-parse", "HEAD"),
-            "changed": bool(git("status", "--porcelain", "--", "ran", "notebooks")),
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": os.environ.get("RAN_COMMIT"), "changed": None}
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 """The paper's tables beside what was recorded here: results/paper/*.csv and results/runs → results/tables/*.csv."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, stdev
@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from ran.experiments import TABLES, Cell, table
-from ran.runs import RunConfig
+from ran.provenance import ROOT
+from ran.runs import RunConfig, parse
 
 HEADINGS = {
     "network": "Network",
@@ -30,68 +31,105 @@ LABELS = {
     "cifar100": "CIFAR-100",
 }
 NOT_RUN = "not run"
+Records = Sequence[dict[str, Any]]
 NEEDED = ("id", "config", "schedule", "test_error", "hardware", "date", "epochs")
 
 
-def read_records(runs: Path, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
-    """All records below `runs`, by name. One that cannot be read or lacks a field is named and left out."""
-    records = []
-    for path in sorted(runs.glob("*/record.json")):
+def read_records(*folders: Path, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """All records below `folders`, by name, each with its own `folder`; of one run, the first that is found.
+
+    A record that cannot be read or lacks a field is named and left out.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for path in (path for folder in folders for path in sorted(folder.glob("*/record.json"))):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             lacking = [name for name in NEEDED if name not in record]
+            if lacking:
+                raise ValueError(f"it lacks {', '.join(lacking)}")
+            parse(record["config"])
         except (ValueError, TypeError) as error:
-            report(f"{path} is left out: it is not a record ({error})")
+            report(f"{path} is left out: it is not a whole record ({error})")
             continue
-        if lacking:
-            report(f"{path} is left out: it lacks {', '.join(lacking)}")
-        else:
-            records.append(record)
-    return records
+        records.setdefault(record["id"], record | {"folder": path.parent})
+    return [records[name] for name in sorted(records)]
 
 
-def beside_paper(name: str, records: list[dict[str, Any]]) -> pd.DataFrame:
-    """The table `name` of the paper, in %, and beside each cell what was recorded of it at every schedule.
+def all_records(results: Path = ROOT / "results", report: Callable[[str], None] = print) -> list[dict[str, Any]]:
+    """The records below <results>/smoke, of this machine, and where there is none, those below <results>/runs."""
+    return read_records(results / "smoke", results / "runs", report=report)
 
-    Runs that differ in the seed alone share a row: mean ± standard deviation over seeds. Another schedule or another
-    number of epochs is another row. A cell without a record says "not run".
+
+def of_cell(cell: Cell, records: Records, profile: str = "short") -> list[list[dict[str, Any]]]:
+    """The records of a cell in groups of runs that differ in the seed alone, each sorted by seed.
+
+    At `short` and `paper`, these are all runs at full width on the cell's own data, whatever their schedule; at
+    `smoke`, the narrowed ones on its data set.
+    """
+    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}  # by all settings of the schedule, and its length
+    for record in records:
+        config = asdict(RunConfig()) | record["config"]  # fields newer than the record are at their defaults
+        if cell.wanted(profile).items() <= config.items():
+            settings = json.dumps([config["schedule"], record["schedule"]], sort_keys=True)
+            groups.setdefault((settings, len(record["epochs"])), []).append(record)
+    return [sorted(group, key=lambda record: record["config"]["seed"]) for group in groups.values()]
+
+
+def mean_error(group: Records) -> str:
+    """Test error in % of runs that differ in the seed alone: mean, and ± standard deviation where there are several."""
+    errors = [record["test_error"] for record in group]
+    return f"{mean(errors):.2f}" + (f" ± {stdev(errors):.2f}" if len(errors) > 1 else "")
+
+
+def length(record: dict[str, Any]) -> str:
+    """The schedule of a record and how long it was: "short, 8 epochs"."""
+    epochs, iterations = record["schedule"].get("epochs"), record["schedule"].get("iterations")
+    return f"{record['config']['schedule']}, " + (
+        f"{len(record['epochs'])} epochs" if epochs else f"{iterations} iterations"
+    )
+
+
+def beside_paper(name: str, records: Records) -> pd.DataFrame:
+    """The table `name` of the paper, test error in %, and beside each cell what was recorded of it.
+
+    One row for every schedule that was recorded: runs that differ in the seed alone share it, as mean ± standard
+    deviation. The last column is the trial at `smoke`. A cell without a record says "not run".
     """
     rows = []
     for cell in table(name):
-        groups: dict[tuple[str, int], list[dict[str, Any]]] = {}  # by all settings of the schedule, and its length
-        for record in records:
-            config = asdict(RunConfig()) | record["config"]  # fields newer than the record are at their defaults
-            if cell.wanted.items() <= config.items():
-                settings = json.dumps([config["schedule"], record["schedule"]], sort_keys=True)
-                groups.setdefault((settings, len(record["epochs"])), []).append(record)
-        rows += [_row(cell, group) for group in groups.values()] or [_row(cell, [])]
+        trials = [group for group in of_cell(cell, records, "smoke") if group[0]["config"]["schedule"] == "smoke"]
+        trial = mean_error(trials[0]) if trials else NOT_RUN
+        for group in of_cell(cell, records) or [[]]:
+            rows.append(
+                {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
+                | {
+                    "Paper": f"{cell.error:.2f}",
+                    "Recorded": mean_error(group) if group else NOT_RUN,
+                    "Schedule": length(group[0]) if group else "",
+                    "Seeds": ", ".join(str(record["config"]["seed"]) for record in group),
+                    "Smoke": trial,
+                }
+            )
     return pd.DataFrame(rows)
 
 
-def _row(cell: Cell, group: list[dict[str, Any]]) -> dict[str, str]:
-    row = {HEADINGS[name]: _label(value) for name, value in cell.varied.items()}
-    row |= {"Paper": f"{cell.error:.2f}", "Recorded": NOT_RUN}
-    row |= dict.fromkeys(("Schedule", "Seeds", "Hardware, date, record"), "")
-    if not group:
-        return row
-    group = sorted(group, key=lambda record: record["config"]["seed"])
-    errors = [record["test_error"] for record in group]
-    spread = f" ± {stdev(errors):.2f}" if len(errors) > 1 else ""
-
-    def every(answers: Iterable[Any]) -> str:
-        return ", ".join(dict.fromkeys(str(answer) for answer in answers))
-
-    return row | {
-        "Recorded": f"{mean(errors):.2f}{spread}",
-        "Schedule": f"{group[0]['config']['schedule']}, {len(group[0]['epochs'])} epochs",
-        "Seeds": every(record["config"]["seed"] for record in group),
-        "Hardware, date, record": every(
-            f"{describe(record['hardware'])}; {record['date']}; {record['id']}" for record in group
-        ),
-    }
+def list_cells(profile: str, records: Records) -> pd.DataFrame:
+    """Every cell of every table at `profile`: its name, the paper's error, the recorded one, and the run."""
+    errors = {record["id"]: f"{record['test_error']:.2f}" for record in records}
+    return pd.DataFrame(
+        {
+            "table": name,
+            "cell": cell.name,
+            "paper": cell.error,
+            "recorded": errors.get(cell.config(profile).id, NOT_RUN),
+            "run": cell.config(profile).id,
+        }
+        for name in TABLES
+        for cell in table(name)
+    )
 
 
-def _label(value: Any) -> str:
+def label(value: Any) -> str:
     """How a value of RunConfig is called in a table."""
     if isinstance(value, float):
         return f"{100 * value:g}%"
@@ -138,11 +176,11 @@ def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:
 
 
 def write_tables(results: Path, report: Callable[[str], None] = print) -> list[Path]:
-    """Write every table of the paper to <results>/tables/NAME.csv, beside the records below <results>/runs.
+    """Write every table of the paper to <results>/tables/NAME.csv, beside the records of `all_records`.
 
     A table that has not changed is not touched, so that the book is not built anew for it.
     """
-    records = read_records(results / "runs", report)
+    records = all_records(results, report)
     written = []
     for name in TABLES:
         target = results / "tables" / f"{name}.csv"

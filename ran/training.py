@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -194,7 +195,7 @@ def fit(
             f"epoch {done + 1}/{count}",
             steps,
             leave=False,
-            disable=not sys.stderr.isatty(),
+            disable=not sys.stderr.isatty() or parent_process() is not None,  # bars side by side overwrite each other
         )
         train_loss, train_error = train_one_epoch(network, (batch for _, batch in bar), optimiser, rates, device)
         trained = time.perf_counter() - start
