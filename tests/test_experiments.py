@@ -1,13 +1,15 @@
 """The list of experiments: the paper's tables as runs, and one command that works through them."""
 
 import json
+import os
 import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from ran.cli import main
-from ran.experiments import TABLES, cells, parse_budget, table, work_through
+from ran.experiments import PROFILES, TABLES, cell, configs, parse_budget, table, work_through
 from ran.runs import Places, RunConfig
 
 PAPER = {  # (table, cell) → error in %, as printed in the paper
@@ -19,14 +21,37 @@ PAPER = {  # (table, cell) → error in %, as printed in the paper
 }
 
 
+def all_configs(*tables, **options):
+    return configs((cell for name in tables or TABLES for cell in table(name)), **options)
+
+
 def test_every_cell_is_a_run_and_none_is_run_twice():
     sizes = {name: len(table(name)) for name in TABLES}
     assert sizes == {"arl_vs_nal": 8, "attention_types": 3, "mask_structures": 2, "noisy_labels": 8, "cifar": 14}
-    runs = cells(TABLES, schedule="paper")
+    runs = all_configs(profile="paper")
     # Attention-56 stands in three tables, Attention-92 on CIFAR-10 in two
     assert len({config.id for config in runs}) == len(runs) == sum(sizes.values()) - 3
-    assert {config.schedule for config in cells(["cifar"])} == {"short"}
+    assert {config.schedule for config in all_configs("cifar")} == {"short"}
     assert all(config.schedule == "paper" and config.dataset.startswith("cifar") for config in runs)
+    assert all(config.narrow == 1 for config in runs)
+
+
+def test_the_trial_has_every_cell_on_the_embedded_data():
+    runs = all_configs(profile="smoke")
+    assert len(runs) == 25  # the cells of CIFAR-100 are those of CIFAR-10 here
+    assert {(config.dataset, config.schedule) for config in runs} == {("shapes", "smoke")}
+    assert all(config.narrow > 1 and "narrow" in config.id for config in runs)
+    assert {config.noise for config in runs} == {0, 0.1, 0.3, 0.5, 0.7}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_cell_has_a_name_of_its_own(profile):
+    for name in TABLES:
+        names = [each.name for each in table(name)]
+        assert len(set(names)) == len(names)
+        assert cell(name, names[-1]).config(profile).id == table(name)[-1].config(profile).id
+    with pytest.raises(ValueError, match=r"unknown cell of arl_vs_nal 'attention-164'. Did you mean 'attention-164-"):
+        cell("arl_vs_nal", "attention-164")
 
 
 @pytest.mark.parametrize(("place", "error"), PAPER.items())
@@ -35,18 +60,46 @@ def test_the_papers_numbers(place, error):
     assert [cell.error for cell in table(name) if tuple(cell.varied.values()) == varied] == [error]
 
 
-def test_wrong_tables_options_and_budgets_are_refused(capsys):
-    assert main(["run", "--table", "arl_vs_nall"]) == 2
-    assert "unknown table 'arl_vs_nall'. Did you mean 'arl_vs_nal'?" in capsys.readouterr().err
-    assert main(["run", "--table", "arl_vs_nal", "--network", "attention-56"]) == 2
-    assert "network cannot be given for a table" in capsys.readouterr().err
-    assert main(["run", "--table", "cifar", "--dataset", "shapes"]) == 2
-    assert "dataset cannot be given for a table" in capsys.readouterr().err
-    assert main(["run", "--table", "cifar", "--budget", "25"]) == 2
-    assert "25m" in capsys.readouterr().err
-    assert main(["run", "--budget", "25m"]) == 2
-    assert "--budget goes with --table" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--table arl_vs_nall", "unknown table 'arl_vs_nall'. Did you mean 'arl_vs_nal'?"),
+        ("--table arl_vs_nal --cell attention-57-arl", "Did you mean 'attention-56-arl'?"),
+        ("--table arl_vs_nal cifar --cell attention-56-arl", "--cell goes with one --table"),
+        (
+            "--table arl_vs_nal --profile smok",
+            "unknown profile 'smok'. Did you mean 'smoke'? Known: smoke, short, paper",
+        ),
+        ("--table arl_vs_nal --network attention-56", "network cannot be given for a table"),
+        ("--table arl_vs_nal --schedule paper", "schedule cannot be given for a table"),
+        ("--table cifar --dataset shapes", "dataset cannot be given for a table"),
+        ("--table cifar --budget 25", "25m"),
+        ("--table cifar --jobs 0", "--jobs must be at least 1"),
+        ("--budget 25m", "--budget goes with --table"),
+        ("--cell attention-56-arl", "--cell goes with --table"),
+    ],
+)
+def test_wrong_tables_options_and_budgets_are_refused(words, message, capsys):
+    assert main(["run", *words.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_budgets_are_times():
     assert [parse_budget(text) for text in ("90s", "25m", "1.5h")] == [90, 1500, 5400]
+
+
+def test_the_list_of_cells_says_what_is_recorded(tmp_path, capsys):
+    config = cell("arl_vs_nal", "attention-164-nal").config("smoke")
+    Places(results=str(tmp_path / "smoke")).folder(config).mkdir(parents=True)
+    record = {"id": config.id, "config": {"network": "attention-164"}, "schedule": {}, "test_error": 12.5}
+    record |= {"hardware": {}, "date": "", "epochs": []}
+    (tmp_path / "smoke" / config.id / "record.json").write_text(json.dumps(record))
+    assert main(["cells", "--profile", "smoke", "--results", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 35
+    assert [line.split()[1:4] for line in lines if "not run" not in line][1:] == [
+        ["attention-164-nal", "7.18", "12.50"]
+    ]
 
 
 def tiny(seed, epochs=1):
@@ -66,6 +119,21 @@ def test_a_failed_cell_does_not_stop_the_others(tmp_path):
     assert lines == []  # nothing is loaded or said for what is recorded
 
 
+def test_processes_side_by_side_leave_the_same_records(tmp_path):
+    alone, beside = (Places(results=str(tmp_path / name), data_root=str(tmp_path)) for name in ("alone", "beside"))
+    runs = [RunConfig(dataset="cifar10"), tiny(0), tiny(1)]  # the first fails: its data are not there
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    reasons = [work_through(runs, alone), work_through(runs, beside, jobs=2)]
+    torch.set_num_threads(threads)
+    assert reasons[0] == reasons[1] and "FileNotFoundError" in reasons[0][runs[0].id]
+    for config in runs[1:]:
+        records = [json.loads((places.folder(config) / "record.json").read_text()) for places in (alone, beside)]
+        assert records[0]["confusion"] == records[1]["confusion"]
+        assert records[0]["epochs"][0]["train_loss"] == records[1]["epochs"][0]["train_loss"]
+        assert records[0]["hardware"] == records[1]["hardware"]
+
+
 def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(tmp_path, monkeypatch):
     places, lines, now = Places(results=str(tmp_path)), [], [1000.0]
     first, second = tiny(0, epochs=2), tiny(1)
@@ -75,7 +143,7 @@ def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(tmp_path, monk
 
     def slow(line):  # by this clock, the first epoch takes nearly the whole budget of ten minutes
         lines.append(line)
-        now[0] += 599.9 if line.startswith("epoch   1") else 0
+        now[0] += 599.9 if "epoch   1" in line else 0
 
     recorded = tiny(2)
     places.folder(recorded).mkdir()

@@ -38,6 +38,8 @@ TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 6
         ({"noise": 1.5}, ValueError, "noise must be at least 0 and less than 1"),
         ({"noise": "0.3"}, TypeError, "noise must be a number, not '0.3'"),
         ({"network": "resnet-164", "attention": "nal"}, ValueError, "resnet-164 has no attention modules"),
+        ({"narrow": 3}, ValueError, "narrow must divide the stem's 16 channels"),
+        ({"narrow": 0}, ValueError, "of attention-56, which 0 does not"),
         ({"data_root": 5}, TypeError, "data_root must be a text"),
     ],
 )
@@ -82,6 +84,7 @@ def test_names_of_runs_stay_as_they_are():
     assert RunConfig(attention="nal", dataset="cifar10", schedule="short", epochs=8).id.endswith("8ec4d949")
     assert len({RunConfig(seed=seed, schedule=schedule).id for seed in (0, 1) for schedule in ("short", "paper")}) == 4
     assert RunConfig(network="resnet-164", noise=0.3).id.startswith("resnet-164-shapes-noise30-smoke-220it-seed0-")
+    assert RunConfig(network="wrn-16-8", narrow=4).id.startswith("wrn-16-8-narrow4-shapes-smoke")
     assert RunConfig(gate="spatial").id.startswith("attention-56-arl-spatial-shapes-smoke")
 
 
@@ -106,6 +109,7 @@ def test_a_record_says_all_that_is_needed_to_repeat_it(finished):
         "epochs": 1,
         "seed": 0,
         "train_images": 64,
+        "narrow": 1,
     }
     assert record["schedule"]["epochs"] == 1 and record["schedule"]["learning_rate"] > 0
     assert record["dataset"]["train_images"] == 64 and record["dataset"]["sha256"] == done.data.checksum

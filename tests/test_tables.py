@@ -1,12 +1,14 @@
 """Tables: the paper's number beside the recorded one, from records alone."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from ran.cli import main
+from ran.runs import RunConfig
 from ran.tables import read_records, write_tables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,7 +20,7 @@ def record(network="attention-56", attention="arl", dataset="cifar10", **changes
     return {
         "id": f"{network}-{attention}-{dataset}",
         "config": config,
-        "schedule": {},
+        "schedule": {"epochs": 2},
         "test_error": 12.344,
         "hardware": {"device": "cpu", "name": "A processor", "threads": 2},
         "date": "2026-01-02",
@@ -30,9 +32,9 @@ def record(network="attention-56", attention="arl", dataset="cifar10", **changes
 def results(tmp_path):
     """Put records into a folder and read one of the tables that are written from it."""
 
-    def put(*records, table="arl_vs_nal"):
+    def put(*records, table="arl_vs_nal", below="runs"):
         for each in records:
-            folder = tmp_path / "runs" / each["id"]
+            folder = tmp_path / below / each["id"]
             folder.mkdir(parents=True)
             (folder / "record.json").write_text(json.dumps(each))
         write_tables(tmp_path, report=lambda _: None)
@@ -47,8 +49,7 @@ def test_a_record_stands_beside_the_papers_number(results):
     assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
     row = table.iloc[1].to_dict()
     assert (row["Network"], row["Learning"]) == ("Attention\u201156", "ARL")
-    assert row["Schedule"] == "short, 2 epochs" and row["Seeds"] == "4"
-    assert row["Hardware, date, record"] == "A processor, 2 threads; 2026-01-02; attention-56-arl-cifar10"
+    assert (row["Schedule"], row["Seeds"], row["Smoke"]) == ("short, 2 epochs", "4", "not run")
 
 
 def test_one_run_stands_in_all_its_tables(results):
@@ -64,12 +65,23 @@ def test_one_run_stands_in_all_its_tables(results):
 def test_seeds_are_averaged_and_schedules_kept_apart(results):
     other_seed, longer = record(test_error=14.34, id="b"), record(test_error=9.0, id="c", epochs=[{}] * 30)
     other_seed["config"] |= {"seed": 5}
-    other_rate = record(test_error=20.0, id="d", schedule={"learning_rate": 9})
+    other_rate = record(test_error=20.0, id="d", schedule={"epochs": 2, "learning_rate": 9})
     table = results(record(), other_seed, longer, other_rate)
     rows = table[(table.Network == "Attention\u201156") & (table.Learning == "ARL")].set_index("Schedule")
     assert rows.loc["short, 2 epochs", "Recorded"].tolist() == ["13.34 ± 1.41", "20.00"]
     assert rows.loc["short, 2 epochs", "Seeds"].tolist() == ["4, 5", "4"]
     assert rows.loc["short, 30 epochs", "Recorded"] == "9.00"
+
+
+def test_trials_have_a_column_of_their_own_and_this_machines_come_first(results):
+    trial = RunConfig(narrow=2, epochs=1)
+    trial = {"config": asdict(trial), "id": trial.id, "schedule": {"iterations": 9, "epochs": None}}
+    other_width = record(config=trial["config"] | {"narrow": 4}, id="other")
+    table = results(record(), record(**trial, test_error=50.0), other_width)
+    assert table["Smoke"].tolist() == ["not run", "50.00", *["not run"] * 6]
+    table = results(record(**trial, test_error=40.0), below="smoke")
+    assert table["Smoke"].tolist() == ["not run", "40.00", *["not run"] * 6]
+    assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
 
 
 def test_other_data_variants_and_subsets_do_not_count(results):
@@ -85,15 +97,17 @@ def test_a_broken_record_is_named_and_the_others_appear(tmp_path):
     for each in (record(), record(attention="nal")):
         (tmp_path / each["id"]).mkdir()
         (tmp_path / each["id"] / "record.json").write_text(json.dumps(each))
-    for name, text in (("torn", "{"), ("lacking", json.dumps({"id": "x", "config": {}}))):
+    wrong = record(id="wrong", config={"network": "attention-57"})
+    for name, text in (("torn", "{"), ("lacking", json.dumps({"id": "x", "config": {}})), ("wrong", json.dumps(wrong))):
         (tmp_path / name).mkdir()
         (tmp_path / name / "record.json").write_text(text)
     lines = []
-    records = read_records(tmp_path, lines.append)
+    records = read_records(tmp_path, report=lines.append)
     assert [each["id"] for each in records] == ["attention-56-arl-cifar10", "attention-56-nal-cifar10"]
-    assert len(lines) == 2
-    assert "lacking" in lines[0] and "it lacks schedule, test_error" in lines[0]
-    assert "torn" in lines[1] and "not a record" in lines[1]
+    assert len(lines) == 3
+    assert "lacking" in lines[0] and "it lacks schedule, test_error, hardware" in lines[0]
+    assert "torn" in lines[1] and "not a whole record" in lines[1]
+    assert "wrong" in lines[2] and "unknown network 'attention-57'" in lines[2]
 
 
 def test_an_unchanged_table_is_not_touched(results, tmp_path):
@@ -105,7 +119,8 @@ def test_an_unchanged_table_is_not_touched(results, tmp_path):
 
 
 def test_the_committed_tables_are_those_of_the_committed_records(tmp_path, capsys):
-    (tmp_path / "runs").symlink_to(ROOT / "results" / "runs")
+    for folder in ("runs", "smoke"):
+        (tmp_path / folder).symlink_to(ROOT / "results" / folder)
     assert main(["tables", "--results", str(tmp_path)]) == 0
     assert not capsys.readouterr().err
     for table in (tmp_path / "tables").iterdir():
