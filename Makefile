@@ -2,20 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
-EXECUTED := $(patsubst notebooks/%,book/executed/%,$(wildcard notebooks/*.ipynb))
+PROFILE ?= smoke
+# small networks do not fill two cores, so two of them run side by side
+JOBS ?= $(if $(filter smoke,$(PROFILE)),$(shell getconf _NPROCESSORS_ONLN),1)
 
-.PHONY: help book test lab lint clean
+.PHONY: help book test reproduce lab lint clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-6s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 
-book: $(READY) $(EXECUTED) ## run the notebooks that changed and build the book into _build/html
+book: $(READY) ## run the notebooks that changed and build the book into _build/html
 	@$(BIN)/ran tables > /dev/null
+	@$(BIN)/python book/execute.py
 	@$(BIN)/jupyter-book build . -W --keep-going -n -q || \
 	  { rm -rf _build/.doctrees; echo "The book has faults, see above." >&2; exit 1; }  # a cached page repeats no warning
 
 test: book ## run all tests, those of the built book included
 	@$(BIN)/pytest
+
+reproduce: $(READY) ## run the cells of all tables that have no record: make reproduce PROFILE=smoke
+	@$(BIN)/ran run --table all --profile $(PROFILE) --jobs $(JOBS) $(OPTIONS)
 
 lab: .venv/.lab ## edit the notebooks in JupyterLab
 	@cd notebooks && ../$(BIN)/jupyter lab
@@ -25,9 +31,6 @@ lint: $(READY) ## check style and types
 
 clean: ## remove the built book and the executed notebooks
 	@rm -rf _build book/executed
-
-book/executed/%.ipynb: notebooks/%.ipynb $(wildcard ran/*.py) book/execute.py | $(READY)
-	@$(BIN)/python book/execute.py $<
 
 # torch and torchvision must come out of one pip command, or they may not fit each other
 $(READY): pyproject.toml

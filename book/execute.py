@@ -2,14 +2,16 @@
 
     python book/execute.py notebooks/01_residual_unit.ipynb
 
-writes book/executed/01_residual_unit.ipynb. The copy appears only when the whole notebook has run; a notebook that
-fails is kept as book/executed/01_residual_unit.failed.ipynb. An executed copy that is still good is not run again.
+writes book/executed/01_residual_unit.ipynb; without a name, every notebook of the book that needs it is run. The copy
+appears only when the whole notebook has run; a notebook that fails is kept as NAME.failed.ipynb. An executed copy that
+is still good is not run again.
 """
 
 import argparse
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -27,6 +29,9 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "results": RECORDS,
     }
 }
+# chapters that show records: one that is added or changed makes their executed copies stale
+RECORD_FILES = ("paper/*.csv", "*/*/record.json", "*/*/probes.csv")
+SHOW_RECORDS = re.compile(r"(0[6-9]|1\d)_")
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
@@ -41,14 +46,17 @@ def cell_text(cell: dict[str, Any]) -> tuple[str, str]:
 
 
 def fingerprint(source: Path, root: Path = ROOT) -> str:
-    """SHA-256 of all that a page is made from: the cells, their tags and captions, the parameters, and ran/*.py."""
+    """SHA-256 of all that a page is made from: cells with tags and captions, parameters, ran/*.py, records it shows."""
     cells = [
         (*cell_text(cell), cell["metadata"].get("tags"), cell["metadata"].get("mystnb"))
         for cell in read_notebook(source)["cells"]
     ]
     digest = hashlib.sha256(json.dumps([cells, PARAMETERS.get(source.stem)], sort_keys=True).encode())
-    for module in sorted((root / "ran").glob("*.py")):
-        digest.update(module.name.encode() + b"\0" + module.read_bytes() + b"\0")
+    files = sorted((root / "ran").glob("*.py"))
+    if SHOW_RECORDS.match(source.name):
+        files += sorted(path for pattern in RECORD_FILES for path in (root / "results").glob(pattern))
+    for path in files:
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -77,7 +85,7 @@ def faults(executed: Path, root: Path = ROOT) -> list[str]:
     if own != [cell_text(cell) for cell in read_notebook(source)["cells"]]:
         found.append(f"its cells are not those of notebooks/{source.name}")
     elif recorded != fingerprint(source, root):
-        found.append(f"it is older than notebooks/{source.name} or ran/*.py")
+        found.append(f"it is older than notebooks/{source.name}, ran/*.py or the records that it shows")
     return found
 
 
@@ -116,15 +124,23 @@ def execute(source: Path, root: Path = ROOT) -> None:
     failed.unlink(missing_ok=True)
 
 
+def in_contents(root: Path = ROOT) -> list[Path]:
+    """The notebooks behind the executed ones in _toc.yml, in the order of the book."""
+    entries = re.findall(r"file: book/executed/(\S+)", (root / "_toc.yml").read_text(encoding="utf-8"))
+    return [root / "notebooks" / f"{entry}.ipynb" for entry in entries]
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Command line: execute one notebook unless its executed copy is still good; 0, or 1 when a cell failed."""
+    """Command line: execute every notebook whose executed copy is not good; 0, or 1 when a cell failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="a notebook in notebooks/")
-    source = parser.parse_args(arguments).source.resolve()
+    parser.add_argument("sources", type=Path, nargs="*", help="notebooks; all of the book, in its order, without any")
+    sources = [source.resolve() for source in parser.parse_args(arguments).sources] or in_contents()
+    return max([_refresh(source) for source in sources])
+
+
+def _refresh(source: Path) -> int:
     root = source.parents[1]
-    target = root / "book" / "executed" / source.name
-    if not faults(target, root):
-        target.touch()  # for make, which compares times
+    if not faults(root / "book" / "executed" / source.name, root):
         return 0
     start = time.perf_counter()
     print(f"{source.name}: running ...", flush=True)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 import torch
 import torch.nn.functional as F
@@ -29,6 +30,18 @@ def learning_curves(record: dict[str, Any]) -> Figure:
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend()
     figure.suptitle(f"{record['id']}")
+    return figure
+
+
+def test_curves(curves: dict[str, dict[str, Any]]) -> Figure:
+    """Test error (%) against epoch of several records, each by its name in `curves`."""
+    figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    for name, record in curves.items():
+        epochs = record["epochs"]
+        axes.plot([epoch["epoch"] for epoch in epochs], [epoch["test_error"] for epoch in epochs], "o-", label=name)
+    axes.set(xlabel="epoch", ylabel="test error (%)", ylim=(0, None))
+    axes.locator_params(axis="x", integer=True)
+    axes.legend(fontsize=9)
     return figure
 
 
@@ -68,6 +81,61 @@ def masks_over_images(network: ResidualAttentionNetwork, data: DataSet, count: i
         axes.set(xticks=[], yticks=[])
     for row, name in enumerate(["image", *(name.replace("_", "\n") for name in masks)]):
         grid[row, 0].set_ylabel(name, fontsize=9)
+    return figure
+
+
+def mean_absolute_response(probes: dict[str, pd.DataFrame]) -> Figure:
+    """Mean absolute response of every block, in the order of the forward pass, one line for each of `probes`.
+
+    The paper's figure in section 4.1; `probes` are tables as `ran.probes.probe` gives them, of one network's variants.
+    """
+    figure, axes = plt.subplots(figsize=(9, 3.4), layout="constrained")
+    for (name, table), style in zip(probes.items(), ("o-", "s--", "^:"), strict=False):
+        outer = table[~table.block.str.contains(".", regex=False)]  # outputs of blocks, not the insides of modules
+        axes.plot(range(len(outer)), outer.response, style, label=name, ms=5)
+    blocks = outer.block.tolist()
+    for number, block in enumerate(blocks):
+        if block.endswith("_unit"):
+            axes.axvline(number - 0.5, color="0.6", lw=1)
+            axes.text(number - 0.4, 0.98, block[:6].replace("e", "e "), transform=axes.get_xaxis_transform(), va="top")
+    axes.set_xticks(range(len(blocks)), [block.split("_")[-1] for block in blocks], rotation=60, ha="right", fontsize=9)
+    axes.set(ylabel="mean absolute response", ylim=(0, 1.12 * axes.get_ylim()[1]))
+    axes.legend(loc="upper right")
+    return figure
+
+
+def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
+    """How well trunk, mask and attended features of every module tell the object: area under ROC, beside its control.
+
+    `probes` as in `mean_absolute_response`, of a data set with true objects.
+    """
+    tables = [
+        table.dropna(subset=["auc"]).assign(
+            variant=name,
+            module=lambda each: each.block.str.split(".").str[0],
+            branch=lambda each: each.block.str.split(".").str[1],
+        )
+        for name, table in probes.items()
+    ]
+    scores = pd.concat(tables, ignore_index=True)
+    branches = {"trunk": "trunk", "mask": "mask", "attended": "after the mask"}
+    figure, panels = plt.subplots(
+        1, len(probes), figsize=(4.6 * len(probes), 3.6), sharey=True, layout="constrained", squeeze=False
+    )
+    for axes, name in zip(panels[0], probes, strict=True):
+        part = scores[scores.variant == name]
+        modules = list(dict.fromkeys(part.module))
+        for offset, (branch, label) in enumerate(branches.items()):
+            rows = part[part.branch == branch].set_index("module").loc[modules]
+            places = [number + 0.25 * (offset - 1) for number in range(len(modules))]
+            axes.bar(places, rows.auc, 0.22, color=f"C{offset}", label=label)
+            control = "other image's object" if offset == 2 else None
+            axes.scatter(places, rows.auc_shuffled, color="0.1", marker="_", s=130, zorder=3, label=control)
+        axes.axhline(0.5, color="0.3", ls=":", lw=1)
+        axes.set_xticks(range(len(modules)), [module.replace("_", "\n") for module in modules], fontsize=9)
+        axes.set(title=name, ylim=(0, 1))
+    panels[0, 0].set_ylabel("area under the ROC curve")
+    panels[0, -1].legend(fontsize=8, loc="lower right")
     return figure
 
 

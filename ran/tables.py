@@ -1,6 +1,8 @@
 """The paper's tables beside what was recorded here: results/paper/*.csv and results/runs → results/tables/*.csv."""
 
 import json
+import os
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -111,6 +113,66 @@ def beside_paper(name: str, records: Records) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def errors(name: str, records: Records) -> pd.DataFrame:
+    """The table `name` in long form, for plots: what each cell varies, `source` of the number, `error` in %, `seed`.
+
+    The sources are the paper, every schedule that was recorded, and the trial at `smoke`.
+    """
+    rows: list[dict[str, Any]] = []
+    for cell in table(name):
+        varied: dict[str, Any] = {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
+        rows.append(varied | {"source": "paper", "error": cell.error, "seed": None})
+        for profile in ("short", "smoke"):
+            for record in (record for group in of_cell(cell, records, profile) for record in group):
+                source = "smoke, on shapes" if profile == "smoke" else f"recorded: {length(record)}"
+                rows.append(
+                    varied | {"source": source, "error": record["test_error"], "seed": record["config"]["seed"]}
+                )
+    return pd.DataFrame(rows)
+
+
+def provenance(name: str, records: Records, page: Path = ROOT / "book" / "executed") -> str:
+    """Where the numbers of the table `name` come from, as MyST: every record, and the command that repeats it.
+
+    Links are written for a notebook that is shown from the folder `page`.
+    """
+
+    def link(record: dict[str, Any], text: str) -> str:
+        return f"{{download}}`{text} <{os.path.relpath(record['folder'] / 'record.json', page)}>`"
+
+    lines, missing, trials = [], [], []
+    for cell in table(name):
+        what = ", ".join(label(value) for value in cell.varied.values())
+        groups = of_cell(cell, records)
+        for record in (record for group in groups for record in group):
+            command = textwrap.wrap(record["command"], 100, break_long_words=False, break_on_hyphens=False)
+            lines += [
+                f"- **{what}**: {record['test_error']:.2f}%, {length(record)}, seed {record['config']['seed']}; "
+                f"{describe(record['hardware'])}; {record['wall_seconds']:,.0f} s; {record['date']}; "
+                f"{link(record, 'record')}\n",
+                "  ```bash\n  " + " \\\n      ".join(command) + "\n  ```\n",
+            ]
+        if not groups:
+            missing.append(what)
+        trials += [(what, record) for group in of_cell(cell, records, "smoke") for record in group]
+    if missing:
+        lines.append(f"- **Not run** at full size: {'; '.join(missing)}. The command runs what is missing:\n")
+        lines.append(f"  ```bash\n  ran run --table {name} --profile short --data-root PATH\n  ```\n")
+    if trials:
+        made = dict.fromkeys(f"{record['date']}, {describe(record['hardware'])}" for _, record in trials)
+        linked = "; ".join(link(record, f"{what}, channels / {record['config']['narrow']}") for what, record in trials)
+        lines.append(f"- **Smoke**: {length(trials[0][1])} on `shapes`; {'; '.join(made)}. Records: {linked}.\n")
+    else:
+        lines.append("- **Smoke**: not run.\n")
+    lines.append(f"  ```bash\n  ran run --table {name} --profile smoke\n  ```\n")
+    return "\n".join(lines)
+
+
+def read_probes(record: dict[str, Any]) -> pd.DataFrame:
+    """What `probe` measured of a recorded network. Raises FileNotFoundError where that was not kept."""
+    return pd.read_csv(record["folder"] / "probes.csv")
 
 
 def list_cells(profile: str, records: Records) -> pd.DataFrame:
