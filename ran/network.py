@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ran.attention import LEARNING, AttentionModule
 from ran.choices import choose
 from ran.masks import GATES, MASKS
-from ran.units import EXPANSION, UNITS, norm_relu
+from ran.units import UNITS, norm_relu
 
 
 @dataclass(frozen=True)
@@ -224,13 +224,13 @@ def _initialise(module: nn.Module) -> None:
 def narrowed(config: NetworkConfig, narrow: int) -> NetworkConfig:
     """The same network with all channels, stem and stages, divided by `narrow`: for trials, not for the paper's tables.
 
-    Raises ValueError where a bottleneck's width would not come out whole.
+    Raises ValueError where the width of a unit, or of its parts, would not come out whole.
     """
-    smallest = min(stage.channels for stage in config.stages) // EXPANSION
-    if narrow < 1 or smallest % narrow or config.stem_channels % narrow:
+    multiple, channels = UNITS[config.unit].multiple, min(stage.channels for stage in config.stages)
+    if narrow < 1 or channels // multiple % narrow or config.stem_channels % narrow:
         raise ValueError(
-            f"narrow must divide the stem's {config.stem_channels} channels and the narrowest bottleneck's {smallest} "
-            f"of {config.name}, which {narrow} does not."
+            f"narrow must divide the stem's {config.stem_channels} channels and 1/{multiple} of the {channels} in the "
+            f"narrowest stage of {config.name}, which {narrow} does not."
         )
     stages = tuple(replace(stage, channels=stage.channels // narrow) for stage in config.stages)
     name = config.name if narrow == 1 else f"{config.name}, channels / {narrow}"

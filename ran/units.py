@@ -19,10 +19,12 @@ class ResidualUnit(nn.Module):
 
     The shortcut is the input itself, or, where the shape changes, a 1×1 projection of the pre-activated input.
     `width` is the number of channels of the bottleneck, out_channels / expansion unless given. The other kinds of unit
-    differ in the static methods, and in `layers`, the convolutions on the longest way through the residual branch.
+    differ in the static methods; in `layers`, the convolutions on the longest way through the residual branch; and in
+    `multiple`, by which out_channels must be divisible.
     """
 
     expansion = EXPANSION
+    multiple = EXPANSION
     layers = 3
 
     def __init__(self, in_channels: int, out_channels: int | None = None, stride: int = 1, width: int | None = None):
@@ -106,6 +108,7 @@ class ResNeXtUnit(PostActivationUnit):
     """The unit of AttentionNeXt (Xie et al. 2017): 1×1-BN-ReLU, 3×3 in 32 groups-BN-ReLU, 1×1-BN, added, ReLU."""
 
     expansion = 2
+    multiple = 2 * GROUPS
 
     @staticmethod
     def convolutions(in_channels: int, out_channels: int, stride: int, width: int) -> nn.Sequential:
@@ -133,6 +136,7 @@ class InceptionUnit(PostActivationUnit):
     """
 
     expansion = 8
+    multiple = 16  # the narrowest convolution has half of 1/8
     layers = 4
 
     @staticmethod

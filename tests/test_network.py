@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 import torch
@@ -139,6 +138,7 @@ def test_both_mask_structures_cost_the_same(channels, poolings, size):
         ("attention-56", {"r": 1.5}, "r must be a whole number"),
         ("attention-56", {"stem": "image"}, "Did you mean 'imagenet'"),
         ("attention-56", {"unit": "resnet"}, "Did you mean 'resnext'"),
+        ("attentionnext-56-imagenet", {"narrow": 8}, "and 1/64 of the 256 in the narrowest stage"),
         ("attention-56", {"unit": "resnext", "mask": "local-convolutions"}, "made of bottleneck units, not of resnext"),
     ],
 )
@@ -246,8 +246,7 @@ def test_shapes_per_stage_on_imagenet(name, height, width):
 
 @pytest.mark.parametrize("name", IMAGENET)
 def test_every_parameter_of_an_imagenet_network_receives_a_gradient(name):
-    stages = tuple(replace(stage, channels=stage.channels // 4) for stage in PRESETS[name].stages)
-    network = build(name, stages=stages, stem_channels=16, num_classes=7)
+    network = build(name, narrow=4, num_classes=7)
     torch.nn.functional.cross_entropy(network(torch.randn(4, 3, 64, 79)), torch.arange(4)).backward()
     assert not [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]
 
