@@ -28,7 +28,7 @@ class AttentionModule(nn.Module):
     """Attention Module(p, t, r): p residual units, trunk (t units) and mask side by side, joined, p residual units.
 
     (B, C, H, W) → (B, C, H, W). `poolings` is the number of scales of the mask branch, `attention` a key of LEARNING;
-    `mask` and `gate` as in SoftMask.
+    `mask` and `gate` as in SoftMask; `unit`, a key of UNITS, is the kind of all residual units.
     """
 
     def __init__(
@@ -41,12 +41,13 @@ class AttentionModule(nn.Module):
         attention: str = "arl",
         mask: str = "encoder-decoder",
         gate: str = "mixed",
+        unit: str = "bottleneck",
     ):
         super().__init__()
-        self.before = residual_units(p, channels)
-        self.trunk = residual_units(t, channels)
-        self.mask = SoftMask(channels, poolings, r, mask, gate)
-        self.after = residual_units(p, channels)
+        self.before = residual_units(p, channels, unit)
+        self.trunk = residual_units(t, channels, unit)
+        self.mask = SoftMask(channels, poolings, r, mask, gate, unit)
+        self.after = residual_units(p, channels, unit)
         self.attention = attention
 
     def forward(self, x: Tensor, trace: dict[str, Tensor] | None = None) -> Tensor:

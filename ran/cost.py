@@ -4,16 +4,20 @@ import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ran.network import ResidualAttentionNetwork
+from ran.network import STEMS, ResidualAttentionNetwork
 
 
-def cost(network: ResidualAttentionNetwork, size: int = 32) -> pd.DataFrame:
+def cost(network: ResidualAttentionNetwork, size: int | None = None) -> pd.DataFrame:
     """Output shape, parameters and multiply-adds of every block, for one image of `size` × `size`.
+
+    The size is the one that the network is made for unless given: 32 for CIFAR, 224 for ImageNet. A network on the
+    meta device is counted as well, and without computing anything.
 
     Columns block, channels, height, parameters, multiply_adds; rows in the order of the forward pass, stem to head.
     Multiply-adds are those of convolutions and the classifier, as the paper and its field count them (PyTorch's
     counter gives two operations each).
     """
+    size = size or STEMS[network.config.stem].image_size
     images = torch.zeros(1, 3, size, size, device=next(network.parameters()).device)
     trace: dict[str, torch.Tensor] = {}
     was_training = network.training

@@ -17,6 +17,7 @@ from torchvision import datasets as tv
 from ran import shapes
 from ran.choices import choose
 
+IMAGE_SIZE = shapes.SIZE  # pixels along a side, in all sets here
 PADDING = 4  # pixels on each side before the random crop
 
 

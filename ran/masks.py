@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ran.units import EXPANSION, ResidualUnit, norm_relu, residual_units
+from ran.units import EXPANSION, UNITS, ResidualUnit, norm_relu, residual_units
 
 
 def mixed(x: Tensor) -> Tensor:
@@ -42,16 +42,16 @@ class EncoderDecoder(nn.Module):
 
     A scale max-pools, runs `r` residual units, hands the result to the next smaller scale and, by a skip of one
     residual unit, past it; the two are added, one more unit follows, and bilinear up-sampling restores the size.
-    The smallest scale has nothing inside it, so its units number r + 1.
+    The smallest scale has nothing inside it, so its units number r + 1. `unit`, a key of UNITS, is their kind.
     """
 
-    def __init__(self, channels: int, poolings: int, r: int = 1):
+    def __init__(self, channels: int, poolings: int, r: int = 1, unit: str = "bottleneck"):
         super().__init__()
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.down = residual_units(r, channels)
-        self.inner = EncoderDecoder(channels, poolings - 1, r) if poolings > 1 else None
-        self.skip = ResidualUnit(channels) if poolings > 1 else None
-        self.up = ResidualUnit(channels)
+        self.down = residual_units(r, channels, unit)
+        self.inner = EncoderDecoder(channels, poolings - 1, r, unit) if poolings > 1 else None
+        self.skip = UNITS[unit](channels) if poolings > 1 else None
+        self.up = UNITS[unit](channels)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.down(self.pool(x))  # (B, C, ⌈H/2⌉, ⌈W/2⌉)
@@ -61,22 +61,24 @@ class EncoderDecoder(nn.Module):
         return F.interpolate(self.up(y), size=x.shape[-2:], mode="bilinear", align_corners=True)  # (B, C, H, W)
 
 
-def local_convolutions(channels: int, poolings: int, r: int = 1) -> nn.Sequential:
+def local_convolutions(channels: int, poolings: int, r: int = 1, unit: str = "bottleneck") -> nn.Sequential:
     """Three residual units at full resolution, at about the FLOPs of the encoder-decoder they stand in for.
 
     (B, C, H, W) → (B, C, H, W). The mask structure that the paper compares with (section 4.1, "mask structures").
 
     A unit with bottleneck width w costs 2·C·w + 9·w² multiply-adds a position. The encoder-decoder holds r + 2 units
     on each scale (r + 1 on the smallest), with 1/4 of the positions of the scale before; three times the former is
-    to equal the sum of the latter.
+    to equal the sum of the latter. That is the arithmetic of bottlenecks: another kind of unit raises ValueError.
     """
+    if unit != "bottleneck":
+        raise ValueError(f"a mask of local convolutions is made of bottleneck units, not of {unit} units.")
     per_unit = 2 * channels * (channels // EXPANSION) + 9 * (channels // EXPANSION) ** 2
     units = sum((r + 2 - (scale == poolings)) / 4**scale for scale in range(1, poolings + 1))
     width = (-channels + sqrt(channels**2 + 9 * per_unit * units / 3)) / 9  # the positive root
     return nn.Sequential(*(ResidualUnit(channels, width=max(1, round(width))) for _ in range(3)))
 
 
-MASKS: dict[str, Callable[[int, int, int], nn.Module]] = {
+MASKS: dict[str, Callable[[int, int, int, str], nn.Module]] = {
     "encoder-decoder": EncoderDecoder,
     "local-convolutions": local_convolutions,
 }
@@ -85,14 +87,23 @@ MASKS: dict[str, Callable[[int, int, int], nn.Module]] = {
 class SoftMask(nn.Module):
     """The mask branch M(x): structure, then BN-ReLU-1×1 twice, then the gate. (B, C, H, W) → (B, C, H, W).
 
-    `mask` is a key of MASKS, `gate` of GATES; `poolings` is the number of scales, `r` that of residual units between.
+    `mask` is a key of MASKS, `gate` of GATES, `unit` of UNITS; `poolings` is the number of scales, `r` that of residual
+    units between. After post-activation units the first BN-ReLU falls away.
     """
 
-    def __init__(self, channels: int, poolings: int, r: int = 1, mask: str = "encoder-decoder", gate: str = "mixed"):
+    def __init__(
+        self,
+        channels: int,
+        poolings: int,
+        r: int = 1,
+        mask: str = "encoder-decoder",
+        gate: str = "mixed",
+        unit: str = "bottleneck",
+    ):
         super().__init__()
-        self.structure = MASKS[mask](channels, poolings, r)
+        self.structure = MASKS[mask](channels, poolings, r, unit)
         self.output = nn.Sequential(
-            *norm_relu(channels),
+            *UNITS[unit].preactivation(channels),
             nn.Conv2d(channels, channels, 1, bias=False),
             *norm_relu(channels),
             nn.Conv2d(channels, channels, 1, bias=False),

@@ -19,9 +19,9 @@ from filelock import FileLock, Timeout
 import ran
 from ran.attention import LEARNING
 from ran.choices import choose
-from ran.data import SOURCES, DataSet, load, with_label_noise
+from ran.data import IMAGE_SIZE, SOURCES, DataSet, load, with_label_noise
 from ran.masks import GATES, MASKS
-from ran.network import PRESETS, ResidualAttentionNetwork, build, narrowed
+from ran.network import PRESETS, STEMS, ResidualAttentionNetwork, build, narrowed
 from ran.probes import probe
 from ran.provenance import git_state, hardware
 from ran.training import SCHEDULES, Fitted, Schedule, choose_device, fit, native_bf16
@@ -59,6 +59,9 @@ class RunConfig:
                 raise ValueError(f"{name} must be at least {least}, not {value}.")
         if not 0 <= self.noise < 1:
             raise ValueError(f"noise must be at least 0 and less than 1, not {self.noise}.")
+        if IMAGE_SIZE < (smallest := STEMS[PRESETS[self.network].stem].smallest_input):
+            given = f"those of {self.dataset} are {IMAGE_SIZE}×{IMAGE_SIZE}"
+            raise ValueError(f"{self.network} needs images of at least {smallest}×{smallest} pixels; {given}.")
         narrowed(PRESETS[self.network], self.narrow)  # refuses what does not divide
         shaping = ("attention", "mask", "gate")
         if not PRESETS[self.network].has_modules and any(name in _not_default(self) for name in shaping):

@@ -1,8 +1,10 @@
-"""Residual units: the building block of every branch (section 3; pre-activation as in He et al. 2016)."""
+"""Residual units: the building block of every branch (section 3), and the other kinds that section 4.2 puts there."""
 
+import torch
 from torch import Tensor, nn
 
 EXPANSION = 4  # a bottleneck is this many times narrower than the unit's output
+GROUPS = 32  # of a ResNeXt unit's 3×3 convolution, which the ResNeXt paper calls its cardinality
 
 
 def norm_relu(channels: int) -> nn.Sequential:
@@ -11,21 +13,37 @@ def norm_relu(channels: int) -> nn.Sequential:
 
 
 class ResidualUnit(nn.Module):
-    """Pre-activation bottleneck: BN-ReLU-1×1, BN-ReLU-3×3, BN-ReLU-1×1, added to the shortcut.
+    """Pre-activation bottleneck (He et al. 2016): BN-ReLU-1×1, BN-ReLU-3×3, BN-ReLU-1×1, added to the shortcut.
 
     (B, in_channels, H, W) → (B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉)
 
     The shortcut is the input itself, or, where the shape changes, a 1×1 projection of the pre-activated input.
-    `width` is the number of channels of the bottleneck, out_channels / 4 unless given.
+    `width` is the number of channels of the bottleneck, out_channels / expansion unless given. The other kinds of unit
+    differ in the static methods; in `layers`, the convolutions on the longest way through the residual branch; and in
+    `multiple`, by which out_channels must be divisible.
     """
+
+    expansion = EXPANSION
+    multiple = EXPANSION
+    layers = 3
 
     def __init__(self, in_channels: int, out_channels: int | None = None, stride: int = 1, width: int | None = None):
         super().__init__()
         out_channels = out_channels or in_channels
-        self.preact = norm_relu(in_channels)
-        self.residual = self.convolutions(in_channels, out_channels, stride, width or out_channels // EXPANSION)
+        self.preact = self.preactivation(in_channels)
+        self.residual = self.convolutions(in_channels, out_channels, stride, width or out_channels // self.expansion)
         reshapes = stride != 1 or in_channels != out_channels
-        self.projection = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False) if reshapes else None
+        self.projection = self.projected(in_channels, out_channels, stride) if reshapes else None
+
+    @staticmethod
+    def preactivation(channels: int) -> nn.Sequential:
+        """What stands between a unit and all that reads it: the next unit, the mask's first 1×1, the average pool."""
+        return norm_relu(channels)
+
+    @staticmethod
+    def projected(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+        """The shortcut where the shape changes."""
+        return nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
 
     @staticmethod
     def convolutions(in_channels: int, out_channels: int, stride: int, width: int) -> nn.Sequential:
@@ -47,6 +65,8 @@ class ResidualUnit(nn.Module):
 class BasicUnit(ResidualUnit):
     """Pre-activation unit of wide residual networks: BN-ReLU-3×3, BN-ReLU-3×3, added to the shortcut; no bottleneck."""
 
+    layers = 2
+
     @staticmethod
     def convolutions(in_channels: int, out_channels: int, stride: int, width: int) -> nn.Sequential:
         """Two 3×3 convolutions at full width; `width` is not used."""
@@ -57,9 +77,103 @@ class BasicUnit(ResidualUnit):
         )
 
 
-UNITS: dict[str, type[ResidualUnit]] = {"bottleneck": ResidualUnit, "basic": BasicUnit}
+def conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Convolution-BN, the pair of post-activation units. (B, in, H, W) → (B, out, ⌈H/stride⌉, ⌈W/stride⌉)."""
+    convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(out_channels))
 
 
-def residual_units(count: int, channels: int) -> nn.Sequential:
-    """A chain of `count` residual units that keeps the shape (B, channels, H, W)."""
-    return nn.Sequential(*(ResidualUnit(channels) for _ in range(count)))
+class PostActivationUnit(ResidualUnit):
+    """The order of the first residual networks: every convolution has its BN behind it, and a ReLU follows the sum.
+
+    So a unit hands on an activated feature, and nothing stands between it and what reads it. Subclasses say which
+    convolutions; the last one ends in BN, as the projection does.
+    """
+
+    @staticmethod
+    def preactivation(channels: int) -> nn.Sequential:
+        """Nothing: the feature is activated."""
+        return nn.Sequential()
+
+    @staticmethod
+    def projected(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+        """A 1×1 projection with a BN of its own."""
+        return conv_norm(in_channels, out_channels, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()  # (B, out, H/s, W/s)
+
+
+class ResNeXtUnit(PostActivationUnit):
+    """The unit of AttentionNeXt (Xie et al. 2017): 1×1-BN-ReLU, 3×3 in 32 groups-BN-ReLU, 1×1-BN, added, ReLU."""
+
+    expansion = 2
+    multiple = 2 * GROUPS
+
+    @staticmethod
+    def convolutions(in_channels: int, out_channels: int, stride: int, width: int) -> nn.Sequential:
+        """A bottleneck of twice the usual width, whose 3×3 convolution mixes channels only within its groups."""
+        return nn.Sequential(
+            *conv_norm(in_channels, width, 1),
+            nn.ReLU(inplace=True),
+            *conv_norm(width, width, 3, stride, GROUPS),
+            nn.ReLU(inplace=True),
+            *conv_norm(width, out_channels, 1),
+        )
+
+
+class InceptionUnit(PostActivationUnit):
+    """The unit of AttentionInception: 1×1, 1×1-3×3 and 1×1-3×3-3×3 side by side, concatenated, 1×1-BN, added, ReLU.
+
+    The paper says only that it is the unit of Inception-ResNet (Szegedy et al. 2017), and that the network is as large
+    as Attention-56: 31.9M parameters, 6.3 G multiply-adds. It leaves open which of the blocks A, B, C, their widths,
+    their order and their stride. Here:
+
+    - block A at every scale, each branch 1/8 of the unit's channels wide, as Inception-ResNet-v1 has it; only the
+      longest branch begins with half of that, so that a unit of C channels has 1.04 C² weights, a bottleneck 1.06 C²;
+    - order and projection of the ResNeXt unit; BN stands in for the original's scaling of the residual;
+    - the last convolution of every branch carries the stride, as in Inception's reduction blocks.
+    """
+
+    expansion = 8
+    multiple = 16  # the narrowest convolution has half of 1/8
+    layers = 4
+
+    @staticmethod
+    def convolutions(in_channels: int, out_channels: int, stride: int, width: int) -> nn.Sequential:
+        """The three branches, and the 1×1 convolution that restores the channels."""
+        branches = ((width,), (width, width), (width // 2, width, width))
+        return nn.Sequential(
+            Concatenated(_branch(in_channels, stride, *widths) for widths in branches),
+            *conv_norm(3 * width, out_channels, 1),
+        )
+
+
+class Concatenated(nn.ModuleList):
+    """Branches that read the same feature; their outputs are concatenated along the channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self], dim=1)
+
+
+def _branch(channels: int, stride: int, *widths: int) -> nn.Sequential:
+    """A 1×1 convolution to the first width, a 3×3 convolution to each other, BN-ReLU after every one."""
+    layers: list[nn.Module] = []
+    for number, width in enumerate(widths, 1):
+        kernel, step = 1 if number == 1 else 3, stride if number == len(widths) else 1
+        layers += [*conv_norm(channels, width, kernel, step), nn.ReLU(inplace=True)]
+        channels = width
+    return nn.Sequential(*layers)
+
+
+UNITS: dict[str, type[ResidualUnit]] = {
+    "bottleneck": ResidualUnit,
+    "basic": BasicUnit,
+    "resnext": ResNeXtUnit,
+    "inception": InceptionUnit,
+}
+
+
+def residual_units(count: int, channels: int, unit: str = "bottleneck") -> nn.Sequential:
+    """A chain of `count` residual units, of the kind `unit` in UNITS, that keeps the shape (B, channels, H, W)."""
+    return nn.Sequential(*(UNITS[unit](channels) for _ in range(count)))

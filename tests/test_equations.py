@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from ran.attention import LEARNING, AttentionModule
 from ran.masks import GATES, EncoderDecoder, SoftMask
-from ran.units import ResidualUnit
+from ran.units import InceptionUnit, ResidualUnit, ResNeXtUnit
 
 VALUES = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -138,3 +138,57 @@ def test_residual_unit_against_plain_functions():
     y = F.conv2d(bn_relu(bn3, y), conv3.weight)
     torch.testing.assert_close(unit(x), y + F.conv2d(active, unit.projection.weight, stride=2))
     assert ResidualUnit(8).projection is None
+
+
+def plain_convolution(x, layers, stride=1):
+    """Convolution and batch normalisation from the definitions, with the weights of two layers; no groups."""
+    convolution, norm = layers
+    size = convolution.kernel_size[0]
+    y = F.conv2d(x, convolution.weight, stride=stride, padding=size // 2)
+    scaled = (y - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
+    return scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def randomised(unit):
+    """Give batch normalisation values that are not those of a fresh unit."""
+    for module in unit.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values in (module.weight.data, module.running_var):
+                values.uniform_(0.5, 1.5)
+            for values in (module.bias.data, module.running_mean):
+                values.normal_()
+    return unit.eval()
+
+
+@pytest.mark.parametrize(("before", "stride"), [(128, 1), (64, 2)])
+def test_resnext_unit_against_plain_functions(before, stride):
+    unit, x = randomised(ResNeXtUnit(before, 128, stride)), torch.randn(2, before, 9, 9)
+    conv1, bn1, _, conv2, bn2, _, conv3, bn3 = unit.residual
+    y = plain_convolution(x, (conv1, bn1)).relu()
+    grouped = torch.nn.Conv2d(64, 64, 3, bias=False)  # the same with all connections, zero between the 32 groups
+    with torch.no_grad():
+        grouped.weight.zero_()
+        for group in range(32):
+            rows = slice(2 * group, 2 * group + 2)
+            grouped.weight[rows, rows] = conv2.weight[rows]
+    y = plain_convolution(y, (grouped, bn2), stride).relu()
+    shortcut = x if stride == 1 else plain_convolution(x, unit.projection, stride)
+    torch.testing.assert_close(unit(x), (shortcut + plain_convolution(y, (conv3, bn3))).relu(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("before", "stride"), [(64, 1), (32, 2)])
+def test_inception_unit_against_plain_functions(before, stride):
+    unit, x = randomised(InceptionUnit(before, 64, stride)), torch.randn(2, before, 9, 9)
+    (a1, a2, _), (b1, b2, _, b3, b4, _), (c1, c2, _, c3, c4, _, c5, c6, _) = unit.residual[0]
+    a = plain_convolution(x, (a1, a2), stride).relu()
+    b = plain_convolution(plain_convolution(x, (b1, b2)).relu(), (b3, b4), stride).relu()
+    c = plain_convolution(plain_convolution(x, (c1, c2)).relu(), (c3, c4)).relu()
+    c = plain_convolution(c, (c5, c6), stride).relu()
+    y = plain_convolution(torch.cat([a, b, c], 1), unit.residual[1:])
+    shortcut = x if stride == 1 else plain_convolution(x, unit.projection, stride)
+    torch.testing.assert_close(unit(x), (shortcut + y).relu(), rtol=1e-4, atol=1e-4)
+
+
+def test_post_activation_units_leave_the_mask_nothing_to_activate():
+    assert len(SoftMask(64, 1, unit="resnext").output) == 4  # 1×1, BN, ReLU, 1×1
+    assert len(SoftMask(64, 1).output) == 6

@@ -40,6 +40,7 @@ TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 6
         ({"network": "resnet-164", "attention": "nal"}, ValueError, "resnet-164 has no attention modules"),
         ({"narrow": 3}, ValueError, "narrow must divide the stem's 16 channels"),
         ({"narrow": 0}, ValueError, "of attention-56, which 0 does not"),
+        ({"network": "attention-56-imagenet"}, ValueError, "at least 64×64 pixels; those of shapes are 32×32"),
         ({"data_root": 5}, TypeError, "data_root must be a text"),
     ],
 )
