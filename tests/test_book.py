@@ -10,10 +10,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import nbformat
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from execute import faults
+from execute import faults, fingerprint, in_contents
 from sphinx_external_toc.parsing import parse_toc_yaml
+
+from ran.experiments import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
@@ -103,6 +106,29 @@ def test_a_stale_copy_is_refused(repository):
     assert faults(executed, root) == []
     edit(root / "notebooks" / "page.ipynb", change_a_cell)
     assert "cells are not those of" in "; ".join(faults(executed, root))
+
+
+def test_a_chapter_that_shows_records_follows_them(repository):
+    root, executed = repository
+    chapter = root / "notebooks" / "06_page.ipynb"
+    shutil.copy(root / "notebooks" / "page.ipynb", chapter)
+    record = root / "results" / "runs" / "a-run" / "record.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{}")
+    assert faults(executed, root) == []  # a chapter that shows none
+    marks = [fingerprint(chapter, root)]
+    record.write_text('{"test_error": 5}')
+    marks.append(fingerprint(chapter, root))
+    record.unlink()
+    marks.append(fingerprint(chapter, root))
+    assert len(set(marks)) == 3
+
+
+def test_the_books_notebooks_are_executed_in_its_order():
+    names = [path.stem for path in in_contents()]
+    assert names == [page.removeprefix("book/executed/") for page in PAGES if page.startswith("book/executed/")]
+    assert names.index("run") < names.index("11_what_masks_see")  # which shows the network of `run`
+    assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == set(names)
 
 
 def test_a_missing_or_half_written_copy_is_refused(repository):
@@ -219,6 +245,19 @@ def test_the_book_has_numbered_equations_figures_and_tables():
     everything = " ".join(read_page(HTML / f"{name}.html").get_text() for name in PAGES)
     for pattern in (r"\(1\.1\)", r"Fig\. 1\.1 ", r"Table \d+\.1 "):
         assert re.search(pattern, everything), pattern
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_of_the_paper_stands_in_a_chapter(name):
+    numbers = pd.read_csv(ROOT / "results" / "paper" / f"{name}.csv")["error"]
+    shown = []
+    for table in (table for page in PAGES for table in read_page(HTML / f"{page}.html").select("article table")):
+        headings = [cell.get_text(strip=True) for cell in table.select("thead th")]
+        if "Paper" in headings and "Smoke" in headings:
+            place = headings.index("Paper")
+            cells = [row.select("td") for row in table.select("tbody tr")]
+            shown.append(list(dict.fromkeys(tuple(c.get_text(strip=True) for c in row[: place + 1]) for row in cells)))
+    assert [f"{number:.2f}" for number in numbers] in [[row[-1] for row in rows] for rows in shown]
 
 
 def test_the_run_in_the_book_really_learned():

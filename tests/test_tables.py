@@ -9,7 +9,7 @@ import pytest
 
 from ran.cli import main
 from ran.runs import RunConfig
-from ran.tables import read_records, write_tables
+from ran.tables import all_records, errors, provenance, read_records, write_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -82,6 +82,34 @@ def test_trials_have_a_column_of_their_own_and_this_machines_come_first(results)
     table = results(record(**trial, test_error=40.0), below="smoke")
     assert table["Smoke"].tolist() == ["not run", "40.00", *["not run"] * 6]
     assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
+
+
+def test_numbers_for_plots_name_their_source(results, tmp_path):
+    trial = RunConfig(narrow=2, epochs=1)
+    trial = {"config": asdict(trial), "id": trial.id, "schedule": {"iterations": 9, "epochs": None}, "test_error": 50.0}
+    results(record(), record(**trial))
+    frame = errors("arl_vs_nal", all_records(tmp_path))
+    assert frame.source.value_counts().to_dict() == {"paper": 8, "recorded: short, 2 epochs": 1, "smoke, on shapes": 1}
+    own = frame[frame.source != "paper"]
+    assert own[["Network", "Learning", "error", "seed"]].to_numpy().tolist() == [
+        ["Attention\u201156", "ARL", 12.344, 4],
+        ["Attention\u201156", "ARL", 50.0, 0],
+    ]
+
+
+def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
+    command = "papermill notebooks/run.ipynb OUT.ipynb -p network attention-56 " + "-p attention arl " * 6
+    results(record(command=command.strip(), wall_seconds=6027.4))
+    text = provenance("arl_vs_nal", all_records(tmp_path), page=tmp_path / "book")
+    assert (
+        "**Attention\u201156, ARL**: 12.34%, short, 2 epochs, seed 4; A processor, 2 threads; 6,027 s; 2026-01-02"
+        in text
+    )
+    assert "{download}`record <../runs/attention-56-arl-cifar10/record.json>`" in text
+    block = text.split("```bash\n")[1].split("```")[0]
+    assert block.replace("\\\n", "").split() == command.split()  # a shell joins the lines to the same words
+    assert "**Not run** at full size: Attention\u201156, NAL; Attention\u201192, NAL" in text
+    assert "ran run --table arl_vs_nal --profile short" in text and "**Smoke**: not run" in text
 
 
 def test_other_data_variants_and_subsets_do_not_count(results):
