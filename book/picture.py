@@ -1,20 +1,26 @@
-"""Draw the book's first picture: masks of the recorded Attention-56 over test images of CIFAR-10.
+"""Take from a recorded run on CIFAR-10 what the book shows of it: weights, a few images, and the first picture.
 
     python book/picture.py --data-root PATH
 
-writes book/_static/attention.png. It needs the weights of the run, which stay beside its record on the machine that
-trained it; on another one, give a new --results folder, and the run is trained again.
+publishes the weights of the recorded Attention-56 beside its record (weights.safetensors), and writes 16 test images
+in one strip (book/_static/cifar10_samples.png, lossless) and the landing picture (book/_static/attention.png). So the
+chapters can show what a network trained on photographs does, without the data set. It needs the run's own weights,
+which stay on the machine that trained it; on another one, give a new --results folder, and the run is trained again.
 """
 
 import argparse
 import sys
 
+import numpy as np
 from execute import ROOT
+from PIL import Image
 
 from ran import figures
 from ran.runs import Places, RunConfig, run
+from ran.weights import publish
 
 CONFIG = RunConfig(dataset="cifar10", schedule="short", epochs=8)
+SAMPLES = 16
 
 
 def main() -> int:
@@ -23,13 +29,16 @@ def main() -> int:
     parser.add_argument("--data-root", default=Places.data_root, help="folder that holds CIFAR-10")
     parser.add_argument("--results", default=Places.results, help="folder that holds the run")
     finished = run(CONFIG, Places(**vars(parser.parse_args())))
-    if finished.network is None:
-        print(f"{finished.folder} holds no weights; with another --results the run is trained again.", file=sys.stderr)
+    try:
+        print(publish(finished))
+    except ValueError as error:
+        print(error, file=sys.stderr)
         return 1
+    static = ROOT / "book" / "_static"
+    Image.fromarray(np.hstack(list(finished.data.test.images[:SAMPLES].numpy()))).save(static / "cifar10_samples.png")
+    assert finished.network is not None  # publish refused it otherwise
     figures.set_theme()
-    figures.masks_over_images(finished.network, finished.data).savefig(
-        ROOT / "book" / "_static" / "attention.png", dpi=130
-    )
+    figures.masks_over_images(finished.network, finished.data).savefig(static / "attention.png", dpi=130)
     return 0
 
 

@@ -70,8 +70,13 @@ class DataSet:
 
         The paper subtracts the mean and does not say how pixels are scaled; this book divides by the deviation.
         """
-        scale = 255 * self.std.to(images.device)
-        return ((images - 255 * self.mean.to(images.device)) / scale).permute(0, 3, 1, 2)
+        return normalise(images, self.mean, self.std)
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 → (B, 3, H, W) float32; `mean` and `std` (3,) are those of the training pixels in [0, 1]."""
+    scale = 255 * std.to(images.device)
+    return ((images - 255 * mean.to(images.device)) / scale).permute(0, 3, 1, 2)
 
 
 def with_label_noise(data: DataSet, noise: float, seed: int) -> DataSet:
