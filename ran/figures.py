@@ -135,7 +135,7 @@ def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
         axes.set_xticks(range(len(modules)), [module.replace("_", "\n") for module in modules], fontsize=9)
         axes.set(title=name, ylim=(0, 1))
     panels[0, 0].set_ylabel("area under the ROC curve")
-    panels[0, -1].legend(fontsize=8, loc="lower right")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
     return figure
 
 
