@@ -99,7 +99,8 @@ def mean_absolute_response(probes: dict[str, pd.DataFrame]) -> Figure:
             axes.axvline(number - 0.5, color="0.6", lw=1)
             axes.text(number - 0.4, 0.98, block[:6].replace("e", "e "), transform=axes.get_xaxis_transform(), va="top")
     axes.set_xticks(range(len(blocks)), [block.split("_")[-1] for block in blocks], rotation=60, ha="right", fontsize=9)
-    axes.set(ylabel="mean absolute response", ylim=(0, 1.12 * axes.get_ylim()[1]))
+    axes.set(ylabel="mean absolute response", yscale="log")
+    axes.margins(y=0.15)
     axes.legend(loc="upper right")
     return figure
 
