@@ -62,7 +62,10 @@ PROFILES: dict[str, Profile] = {
         epochs=1,
         dataset="shapes",
         narrow=2,
-        narrower={"attention-236": 4, "attention-452": 4, "resnet-1001": 4, "wrn-16-8": 4, "wrn-28-10": 8},
+        narrower={"wrn-28-10": 8}
+        | dict.fromkeys(
+            ("attention-128", "attention-164", "attention-236", "attention-452", "resnet-1001", "wrn-16-8"), 4
+        ),
         results="results/smoke",
     ),
     "short": Profile("short"),
