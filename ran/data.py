@@ -1,4 +1,7 @@
-"""Data sets as whole arrays, and augmentation of whole batches on the device (section 4.1): no worker processes."""
+"""Data sets as whole arrays, and augmentation of whole batches on the device (section 4.1): no worker processes.
+
+`load` is the one door to them and to image folders (ran.folders), whose images stay in their files.
+"""
 
 import hashlib
 import os
@@ -6,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +20,9 @@ from torchvision import datasets as tv
 
 from ran import shapes
 from ran.choices import choose
+from ran.folders import FolderData, load_folder
 
-IMAGE_SIZE = shapes.SIZE  # pixels along a side, in all sets here
+IMAGE_SIZE = shapes.SIZE  # pixels along a side, in all sets but image folders
 PADDING = 4  # pixels on each side before the random crop
 
 
@@ -45,6 +50,8 @@ class DataSet:
     classes: tuple[str, ...]
     train: ImageSet
     test: ImageSet
+    skipped: ClassVar[tuple[str, ...]] = ()  # the files that could not be decoded: such a set is refused instead
+    fingerprint: ClassVar[str] = ""  # what tells the set from others of its name: there are none
 
     @cached_property
     def checksum(self) -> str:
@@ -73,8 +80,25 @@ class DataSet:
         scale = 255 * self.std.to(images.device)
         return ((images - 255 * self.mean.to(images.device)) / scale).permute(0, 3, 1, 2)
 
+    def training_batches(self, size: int, device: torch.device) -> "TrainingBatches":
+        return TrainingBatches(self, size, device)
 
-def with_label_noise(data: DataSet, noise: float, seed: int) -> DataSet:
+    def test_batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        return evaluation_batches(self, device)
+
+
+Data = DataSet | FolderData
+
+
+AnyData = TypeVar("AnyData", DataSet, FolderData)
+
+
+def shortened(data: AnyData, train_images: int | None) -> AnyData:
+    """The set with that many training images (see `head` of its parts), or all of them for None."""
+    return replace(data, train=data.train.head(train_images))
+
+
+def with_label_noise(data: AnyData, noise: float, seed: int) -> AnyData:
     """Change the label of each training image with probability `noise` to another class, each equally likely.
 
     The transition matrix of section 4.1 ("noisy label"): r = 1 - noise on the diagonal, (1 - r)/9 elsewhere for ten
@@ -88,12 +112,13 @@ def with_label_noise(data: DataSet, noise: float, seed: int) -> DataSet:
     return replace(data, train=replace(data.train, labels=noisy))
 
 
-def load(name: str, root: str | Path = "data") -> DataSet:
-    """Load `shapes`, `cifar10` or `cifar100`. `root` is the folder that holds the CIFAR sets (see `missing`).
+def load(name: str, root: str | Path = "data", **reading: Any) -> Data:
+    """Load `shapes`, `cifar10`, `cifar100` or `folder`. `root` is the folder that holds the CIFAR sets (see `missing`),
+    or train/ and val/ of an image folder; `reading` is how the latter is read (see `load_folder`).
 
     Raises ValueError for an unknown name and FileNotFoundError, with where it looked, for a set that is not there.
     """
-    return SOURCES[choose("dataset", name, SOURCES)](Path(root).expanduser())
+    return SOURCES[choose("dataset", name, SOURCES)](Path(root).expanduser(), **reading)
 
 
 def _shapes(_: Path) -> DataSet:
@@ -199,9 +224,10 @@ def download(name: str, root: str | Path) -> None:
 
 
 DOWNLOADS: dict[str, type[tv.CIFAR10]] = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}
-SOURCES: dict[str, Callable[[Path], DataSet]] = {"shapes": _shapes} | {
+FIXED: dict[str, Callable[[Path], DataSet]] = {"shapes": _shapes} | {  # sets of one image size
     name: Cifar(name, source) for name, source in DOWNLOADS.items()
 }
+SOURCES: dict[str, Callable[..., Data]] = {**FIXED, "folder": load_folder}
 
 
 class TrainingBatches:

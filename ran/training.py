@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,57 +12,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler
 from tqdm import tqdm
 
-from ran.data import DataSet, TrainingBatches, evaluation_batches
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Nesterov SGD and its learning rate. The defaults are the paper's recipe for CIFAR.
-
-    Without `epochs`, training lasts `iterations` batches. `warm_up` is the share of training in which a one-cycle
-    schedule rises; the paper's schedule divides the rate by 10 at 40% and 60% of training (64k and 96k of 160k).
-    """
-
-    name: str
-    policy: str = "steps"
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    warm_up: float = 0.0
-    epochs: int | None = None
-    iterations: int = 160_000
-
-    def total(self, batches: int) -> int:
-        """Number of iterations, for a training set of `batches` batches."""
-        return self.iterations if self.epochs is None else self.epochs * batches
-
-    def optimiser(self, network: nn.Module) -> torch.optim.SGD:
-        return torch.optim.SGD(
-            network.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=True
-        )
-
-    def learning_rates(self, optimiser: torch.optim.SGD, total: int) -> LRScheduler:
-        if self.policy == "one-cycle":
-            return OneCycleLR(optimiser, self.learning_rate, total, pct_start=self.warm_up, cycle_momentum=False)
-        return MultiStepLR(optimiser, [total * 2 // 5, total * 3 // 5])
-
-
-# One-cycle (Smith and Topin) where time is short. `short`: a larger batch, the paper's rate scaled with it, a stronger
-# decay. `smoke`: within a minute on two cores, so small batches and an early peak; tuned on shapes of other seeds.
-_ONE_CYCLE = Schedule(
-    "short", "one-cycle", batch_size=128, learning_rate=0.2, weight_decay=5e-4, warm_up=0.3, epochs=30
-)
-SCHEDULES: dict[str, Schedule] = {
-    "paper": Schedule("paper"),
-    "short": _ONE_CYCLE,
-    "smoke": replace(
-        _ONE_CYCLE, name="smoke", batch_size=32, weight_decay=1e-4, warm_up=0.1, epochs=None, iterations=220
-    ),
-}
+from ran.data import Data
+from ran.schedules import Schedule
 
 
 class TrainingDiverged(ArithmeticError):
@@ -75,11 +28,15 @@ class OutOfTime(TimeoutError):
 
 
 class Evaluation(NamedTuple):
-    """Mean cross-entropy (nats), share of wrong answers in %, and the predicted classes (N,)."""
+    """Mean cross-entropy (nats), share of wrong answers in %, the predicted classes (N,), and the top-5 error in %.
+
+    An answer is wrong by the top-5 error where the true class is not among the five likeliest.
+    """
 
     loss: float
     error: float
     predictions: Tensor
+    top5_error: float
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -110,15 +67,19 @@ def train_one_epoch(
     optimiser: torch.optim.Optimizer,
     rates: LRScheduler,
     device: torch.device,
+    smoothing: float = 0.0,
 ) -> tuple[float, float]:
-    """One pass over `batches`; returns the mean cross-entropy (nats) and the training error in %, both as they went."""
+    """One pass over `batches`; returns the mean cross-entropy (nats) and the training error in %, both as they went.
+
+    `smoothing` is that of the labels: so much of each is spread evenly over all classes.
+    """
     network.train()
     # sums stay on the device: reading them at every step would make it wait
     loss_sum, wrong, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
     for images, labels in batches:
         with autocast(device):
             logits = network(images)
-        loss = F.cross_entropy(logits.float(), labels)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -130,18 +91,21 @@ def train_one_epoch(
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, data: DataSet, device: torch.device) -> Evaluation:
-    """Loss and error of `network` on the whole test set."""
+def evaluate(network: nn.Module, data: Data, device: torch.device) -> Evaluation:
+    """Loss and errors of `network` on the whole test set."""
     network.eval()
-    loss, predictions = 0.0, []
-    for images, labels in evaluation_batches(data, device):
+    loss, within5, predictions = 0.0, 0, []
+    for images, labels in data.test_batches(device):
         with autocast(device):
             logits = network(images)
         loss += F.cross_entropy(logits.float(), labels, reduction="sum").item()
         predictions.append(logits.argmax(1).cpu())
+        likeliest = logits.topk(min(5, logits.shape[1])).indices  # (B, 5)
+        within5 += (likeliest == labels[:, None]).sum().item()
     predicted = torch.cat(predictions)
     wrong = (predicted != data.test.labels).sum().item()
-    return Evaluation(loss / len(predicted), 100 * wrong / len(predicted), predicted)
+    count = len(predicted)
+    return Evaluation(loss / count, 100 * wrong / count, predicted, 100 * (count - within5) / count)
 
 
 class Fitted(NamedTuple):
@@ -153,7 +117,7 @@ class Fitted(NamedTuple):
 
 def fit(
     network: nn.Module,
-    data: DataSet,
+    data: Data,
     schedule: Schedule,
     seed: int = 0,
     device: torch.device | None = None,
@@ -170,7 +134,7 @@ def fit(
     """
     device = device or choose_device()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = TrainingBatches(data, schedule.batch_size, device)
+    batches = data.training_batches(schedule.batch_size, device)
     total = schedule.total(len(batches))
     optimiser = schedule.optimiser(network)
     rates = schedule.learning_rates(optimiser, total)
@@ -197,7 +161,9 @@ def fit(
             leave=False,
             disable=not sys.stderr.isatty() or parent_process() is not None,  # bars side by side overwrite each other
         )
-        train_loss, train_error = train_one_epoch(network, (batch for _, batch in bar), optimiser, rates, device)
+        train_loss, train_error = train_one_epoch(
+            network, (batch for _, batch in bar), optimiser, rates, device, schedule.label_smoothing
+        )
         trained = time.perf_counter() - start
         if not math.isfinite(train_loss):
             raise TrainingDiverged(
@@ -212,6 +178,7 @@ def fit(
                 "train_error": train_error,
                 "test_loss": final.loss,
                 "test_error": final.error,
+                "test_top5_error": final.top5_error,
                 "seconds": time.perf_counter() - start,
                 "images_per_second": steps * batches.size / trained,
             }
