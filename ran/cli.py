@@ -56,11 +56,14 @@ def parser() -> argparse.ArgumentParser:
     )
     for each in (*fields(RunConfig), *fields(Places)):
         known = each.metadata["known"]
+        value: dict[str, Any] = {
+            "type": each.type if each.type in (str, float) else int,
+            "metavar": "NAME" if known else "PATH" if each.type is str else "N",
+        }
         train.add_argument(
             f"--{each.name.replace('_', '-')}",
             default=argparse.SUPPRESS,
-            type=each.type if each.type in (str, float) else int,
-            metavar="NAME" if known else "PATH" if each.type is str else "N",
+            **({"action": "store_true"} if each.type is bool else value),
             help=f"{each.metadata['help']}{': ' + ', '.join(known) if known else ''} (default: {each.default})",
         )
     return top

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -21,6 +22,7 @@ from torchvision import datasets as tv
 from ran import shapes
 from ran.choices import choose
 from ran.folders import FolderData, load_folder
+from ran.shares import WHOLE, Share
 
 IMAGE_SIZE = shapes.SIZE  # pixels along a side, in all sets but image folders
 PADDING = 4  # pixels on each side before the random crop
@@ -80,11 +82,11 @@ class DataSet:
         scale = 255 * self.std.to(images.device)
         return ((images - 255 * self.mean.to(images.device)) / scale).permute(0, 3, 1, 2)
 
-    def training_batches(self, size: int, device: torch.device) -> "TrainingBatches":
-        return TrainingBatches(self, size, device)
+    def training_batches(self, size: int, device: torch.device, share: Share = WHOLE) -> "TrainingBatches":
+        return TrainingBatches(self, size, device, share)
 
-    def test_batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        return evaluation_batches(self, device)
+    def test_batches(self, device: torch.device, share: Share = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        return evaluation_batches(self, device, share=share)
 
 
 Data = DataSet | FolderData
@@ -231,11 +233,15 @@ SOURCES: dict[str, Callable[..., Data]] = {**FIXED, "folder": load_folder}
 
 
 class TrainingBatches:
-    """A training set on its device; every epoch is a new shuffle with new crops and flips, gathered batch by batch."""
+    """A training set on its device; every epoch is a new shuffle with new crops and flips, gathered batch by batch.
 
-    def __init__(self, data: DataSet, batch_size: int, device: torch.device):
+    `size` images make a step, and `len` is the number of steps in an epoch; `share` is what of it comes from here.
+    """
+
+    def __init__(self, data: DataSet, batch_size: int, device: torch.device, share: Share = WHOLE):
         self.data, self.device = data, device
         self.size = min(batch_size, len(data.train))
+        self.portions = share.of_step(self.size)
         self.height, self.width = data.train.images.shape[1:3]
         images = torch.from_numpy(_pad(data.train.images.numpy(), (255 * data.mean).round().byte().numpy()))
         self.padded = images.to(device)  # (N, H + 8, W + 8, 3) uint8
@@ -252,8 +258,8 @@ class TrainingBatches:
         flipped = torch.rand(count, 1, generator=generator).to(self.device) < 0.5
         rows = torch.arange(self.height, device=self.device)
         columns = torch.arange(self.width, device=self.device)
-        for start in range(0, len(self) * self.size, self.size):
-            part = slice(start, start + self.size)
+        for start, portion in product(range(0, len(self) * self.size, self.size), self.portions):
+            part = slice(start + portion.start, start + portion.stop)
             index = order[part]
             across = left[part] + torch.where(flipped[part], columns.flip(0), columns)  # (B, W)
             # one gather crops, flips and batches, and its result lies in channels_last order already
@@ -272,7 +278,11 @@ def _pad(images: NDArray, colour: NDArray) -> NDArray:
     return padded
 
 
-def evaluation_batches(data: DataSet, device: torch.device, batch_size: int = 250) -> Iterator[tuple[Tensor, Tensor]]:
+def evaluation_batches(
+    data: DataSet, device: torch.device, batch_size: int = 250, share: Share = WHOLE
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the test set in order, not augmented: (images (B, 3, H, W) float32 channels_last, labels (B,))."""
-    for images, labels in zip(data.test.images.split(batch_size), data.test.labels.split(batch_size), strict=True):
+    mine = share.of_whole(len(data.test))
+    parts = (whole[mine].split(batch_size) for whole in (data.test.images, data.test.labels))
+    for images, labels in zip(*parts, strict=True):
         yield data.normalise(images.to(device)), labels.to(device)

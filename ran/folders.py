@@ -21,6 +21,8 @@ from torchvision import datasets as tv
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from ran.shares import WHOLE, Share
+
 CORRUPT_LIMIT = 0.01  # share of a part's files, rounded up to whole files, that may be skipped
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training pixels, scaled to [0, 1]
 JITTER = 0.4  # of brightness, contrast and saturation, as usual on ImageNet; the paper only says "colour augmentation"
@@ -130,26 +132,27 @@ class FolderData:
         mean, std = (255 * torch.tensor(values, device=images.device) for values in (MEAN, STD))
         return ((images - mean) / std).permute(0, 3, 1, 2)
 
-    def training_batches(self, size: int, device: torch.device) -> "FolderBatches":
-        return FolderBatches(self, min(size, len(self.train)), device)
+    def training_batches(self, size: int, device: torch.device, share: Share = WHOLE) -> "FolderBatches":
+        return FolderBatches(self, min(size, len(self.train)), device, share)
 
-    def test_batches(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    def test_batches(self, device: torch.device, share: Share = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the test set in order, centre crops: (images (B, 3, H, W) float32 channels_last, labels (B,))."""
         images = _Decoded(self.test, centre_crop(self.test.side))
-        plan = [
-            [(number, 0) for number in part.tolist()] for part in torch.arange(len(self.test)).split(EVALUATION_BATCH)
-        ]
+        mine = torch.arange(len(self.test))[share.of_whole(len(self.test))]
+        plan = [[(number, 0) for number in part.tolist()] for part in mine.split(EVALUATION_BATCH)]
         yield from _on_device(self, _loader(images, plan, self.workers, device), device)
 
 
 class FolderBatches:
     """A training part, decoded anew in every epoch: a new shuffle with new crops, flips and colours.
 
+    `size` images make a step, and `len` is the number of steps in an epoch; `share` is what of it comes from here.
     The chance of an image is that of the epoch and of its place in the shuffle, whatever the number of workers.
     """
 
-    def __init__(self, data: FolderData, size: int, device: torch.device):
+    def __init__(self, data: FolderData, size: int, device: torch.device, share: Share = WHOLE):
         self.data, self.size, self.device = data, size, device
+        self.portions = share.of_step(size)
         self.plan: list[list[tuple[int, int]]] = []  # (number, seed) of the images of every batch
         images = _Decoded(data.train, augmentation(data.train.side))
         self.loader = _loader(images, self.plan, data.workers, device, persistent=True)
@@ -163,7 +166,8 @@ class FolderBatches:
         order = torch.randperm(count, generator=generator).tolist()
         seeds = torch.randint(2**62, (count,), generator=generator).tolist()
         drawn = list(zip(order, seeds, strict=True))
-        self.plan[:] = [drawn[number * self.size : (number + 1) * self.size] for number in range(len(self))]
+        steps = (drawn[number * self.size : (number + 1) * self.size] for number in range(len(self)))
+        self.plan[:] = [step[portion] for step in steps for portion in self.portions]
         yield from _on_device(self.data, self.loader, self.device)
 
 

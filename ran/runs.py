@@ -48,13 +48,21 @@ class RunConfig:
     noise: float = option(0.0, "share of training labels changed to another class")
     schedule: str = option("smoke", "training schedule", SCHEDULES)
     epochs: int | None = option(None, "number of epochs in place of the schedule's own")
+    accumulate: int = option(1, "parts in which a step takes its batch, one after the other, to save memory")
     seed: int = option(0, "seed of initialisation, shuffling and augmentation")
     train_images: int | None = option(None, "train on this many images only, where given")
     narrow: int = option(1, "divide the network's channels by this; the paper's tables take 1")
 
     def __post_init__(self) -> None:
         _check_types(self)
-        for least, name in ((1, "size"), (1, "test_size"), (1, "epochs"), (0, "seed"), (1, "train_images")):
+        for least, name in (
+            (1, "size"),
+            (1, "test_size"),
+            (1, "epochs"),
+            (1, "accumulate"),
+            (0, "seed"),
+            (1, "train_images"),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}.")
@@ -82,8 +90,8 @@ class RunConfig:
 
     @cached_property
     def recipe(self) -> Schedule:
-        """The schedule with this run's number of epochs."""
-        schedule = SCHEDULES[self.schedule]
+        """The schedule with this run's number of epochs and parts of a step."""
+        schedule = replace(SCHEDULES[self.schedule], accumulate=self.accumulate)
         return schedule if self.epochs is None else replace(schedule, epochs=self.epochs)
 
     @cached_property
@@ -118,6 +126,7 @@ class Places:
     data_root: str = option("data", "folder that holds the CIFAR sets, or train/ and val/ of an image folder")
     results: str = option("results/runs", "folder that receives one folder for every run")
     device: str = option("auto", "auto, cpu or cuda")
+    recompute: bool = option(False, "compute features again in the backward pass: less memory, more time")
     workers: int = option(4, "processes that decode image folders, for each device")
 
     def __post_init__(self) -> None:
@@ -169,8 +178,12 @@ def _take(kind: type[Typed], parameters: Mapping[str, Any]) -> Typed:
 def _check_types(config: Any) -> None:
     for name, kind in get_type_hints(type(config)).items():
         value, known = getattr(config, name), config.__dataclass_fields__[name].metadata["known"]
-        if not isinstance(value, int | float if kind is float else kind) or isinstance(value, bool):
-            wanted = {str: "a text", int: "a whole number", float: "a number"}.get(kind, "a whole number or None")
+        if not isinstance(value, int | float if kind is float else kind) or (
+            isinstance(value, bool) and kind is not bool
+        ):
+            wanted = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}.get(
+                kind, "a whole number or None"
+            )
             names = f" (one of {', '.join(known)})" if known else ""
             raise TypeError(f"{name} must be {wanted}{names}, not {value!r}.")
         if known is not None:
@@ -227,6 +240,7 @@ def run(
         mask=config.mask,
         gate=config.gate,
     )
+    network.recompute = places.recompute
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one(folder.with_name(f"{folder.name}.lock"), report):
         record_file, weights, checkpoint = (folder / name for name in ("record.json", "weights.pt", "checkpoint.pt"))

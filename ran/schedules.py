@@ -15,7 +15,9 @@ class Schedule:
     `batch_size` is the number of images of one step of the optimiser, over all devices. Without `epochs`, training
     lasts `iterations` steps. The policy "steps" divides the rate by 10 at `drops`, shares of training (the paper's are
     64k and 96k of 160k steps); "one-cycle" lets it rise for `warm_up`, a share as well, and fall as a cosine.
-    `decay_all` says whether the weight decay concerns biases and batch norms too.
+    `decay_all` says whether the weight decay concerns biases and batch norms too. `average`, where not 0, is the decay
+    of an exponential moving average of the weights, which is then what is evaluated and kept. A step takes its batch
+    in `accumulate` parts, one after the other, whose gradients add up; batch norm sees one part at a time.
     """
 
     name: str
@@ -30,6 +32,8 @@ class Schedule:
     drops: tuple[float, ...] = (2 / 5, 3 / 5)
     label_smoothing: float = 0.0
     decay_all: bool = True
+    average: float = 0.0
+    accumulate: int = 1
 
     def total(self, steps: int) -> int:
         """Number of steps, where an epoch has `steps`."""
@@ -74,6 +78,7 @@ SCHEDULES: dict[str, Schedule] = {
             epochs=100,
             label_smoothing=0.1,
             decay_all=False,
+            average=0.9999,
         ),
     )
 }

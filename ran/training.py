@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from ran.data import Data
 from ran.schedules import Schedule
+from ran.shares import Share
 
 
 class TrainingDiverged(ArithmeticError):
@@ -67,23 +69,27 @@ def train_one_epoch(
     optimiser: torch.optim.Optimizer,
     rates: LRScheduler,
     device: torch.device,
-    smoothing: float = 0.0,
+    schedule: Schedule,
+    average: AveragedModel | None = None,
 ) -> tuple[float, float]:
     """One pass over `batches`; returns the mean cross-entropy (nats) and the training error in %, both as they went.
 
-    `smoothing` is that of the labels: so much of each is spread evenly over all classes.
+    `batches` are the parts of steps, of which each takes `schedule.accumulate`; `average` follows the weights.
     """
     network.train()
     # sums stay on the device: reading them at every step would make it wait
     loss_sum, wrong, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    for images, labels in batches:
+    for number, (images, labels) in enumerate(batches, 1):
         with autocast(device):
             logits = network(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        rates.step()
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=schedule.label_smoothing)
+        (loss / schedule.accumulate).backward()
+        if number % schedule.accumulate == 0:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            rates.step()
+            if average is not None:
+                average.update_parameters(network)
         loss_sum += loss.detach() * len(labels)
         wrong += (logits.detach().argmax(1) != labels).sum()
         seen += len(labels)
@@ -127,6 +133,7 @@ def fit(
     deadline: float | None = None,
 ) -> Fitted:
     """Train `network` on `data` by `schedule` and evaluate it after every epoch; nothing is chosen by the test set.
+    It ends with the weights that were evaluated: where the schedule averages them, the average.
 
     `checkpoint`, where given, is written after every epoch and continued from where it is there; it carries
     `identity`, and one that carries another raises ValueError. Raises TrainingDiverged when the loss is not finite,
@@ -134,11 +141,16 @@ def fit(
     """
     device = device or choose_device()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = data.training_batches(schedule.batch_size, device)
+    batches = data.training_batches(schedule.batch_size, device, Share(schedule.accumulate))
     total = schedule.total(len(batches))
     optimiser = schedule.optimiser(network)
     rates = schedule.learning_rates(optimiser, total)
+    average = None
+    if schedule.average:
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
+    measured = network if average is None else average.module
     state = {"network": network, "optimiser": optimiser, "rates": rates}
+    state |= {} if average is None else {"average": average}
     epochs: list[dict[str, float]] = []
     if checkpoint is not None and checkpoint.is_file():
         epochs = _restore(checkpoint, identity, state, device)
@@ -155,21 +167,21 @@ def fit(
         rate, start = optimiser.param_groups[0]["lr"], time.perf_counter()
         steps = min(len(batches), total - done * len(batches))
         bar = tqdm(
-            zip(range(steps), batches.epoch(generator), strict=False),
+            zip(range(steps * schedule.accumulate), batches.epoch(generator), strict=False),
             f"epoch {done + 1}/{count}",
-            steps,
+            steps * schedule.accumulate,
             leave=False,
             disable=not sys.stderr.isatty() or parent_process() is not None,  # bars side by side overwrite each other
         )
         train_loss, train_error = train_one_epoch(
-            network, (batch for _, batch in bar), optimiser, rates, device, schedule.label_smoothing
+            network, (batch for _, batch in bar), optimiser, rates, device, schedule, average
         )
         trained = time.perf_counter() - start
         if not math.isfinite(train_loss):
             raise TrainingDiverged(
                 f"the training loss is {train_loss} in epoch {done + 1}; a lower learning rate may help."
             )
-        final = evaluate(network, data, device)
+        final = evaluate(measured, data, device)
         epochs.append(
             {
                 "epoch": done + 1,
@@ -186,7 +198,10 @@ def fit(
         if checkpoint is not None:
             _keep(checkpoint, identity, state, epochs)
         report(_line(epochs[-1], count))
-    return Fitted(epochs, final or evaluate(network, data, device))
+    final = final or evaluate(measured, data, device)
+    if measured is not network:
+        network.load_state_dict(measured.state_dict())
+    return Fitted(epochs, final)
 
 
 def _line(epoch: dict[str, float], count: int) -> str:
