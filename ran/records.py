@@ -10,9 +10,10 @@ import torchvision
 
 import ran
 from ran.data import Data
+from ran.devices import Alone, native_bf16
 from ran.network import ResidualAttentionNetwork
 from ran.provenance import hardware
-from ran.training import Fitted, native_bf16
+from ran.training import Fitted
 
 if TYPE_CHECKING:
     from ran.runs import RunConfig
@@ -24,12 +25,13 @@ def make_record(
     config: "RunConfig",
     data: Data,
     network: ResidualAttentionNetwork,
-    device: torch.device,
+    team: Alone,
     fitted: Fitted,
 ) -> dict[str, Any]:
     """The record of a finished run but for its start: see `ran.runs.run`."""
     classes, epochs = len(data.classes), fitted.epochs
     pairs = data.test.labels * classes + fitted.final.predictions
+    speed = sum(epoch["images_per_second"] for epoch in epochs) / len(epochs)  # of all devices together
     confusion = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
     return {
         "id": config.id,
@@ -40,9 +42,11 @@ def make_record(
         "test_error": fitted.final.error,
         "test_top5_error": fitted.final.top5_error,
         "wall_seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
-        "images_per_second": round(sum(epoch["images_per_second"] for epoch in epochs) / len(epochs), 1),
-        "precision": "bf16 autocast" if native_bf16(device) else "float32",
-        "hardware": hardware(device),
+        "images_per_second": round(speed, 1),
+        "devices": team.count,
+        "images_per_second_per_device": round(speed / team.count, 1),
+        "precision": "bf16 autocast" if native_bf16(team.device) else "float32",
+        "hardware": hardware(team.device),
         "dataset": {
             "name": data.name,
             "classes": list(data.classes),

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,14 @@ from filelock import FileLock, Timeout
 from ran.attention import LEARNING
 from ran.choices import choose
 from ran.data import FIXED, IMAGE_SIZE, SOURCES, Data, load, shortened, with_label_noise
+from ran.devices import choose_device, join
 from ran.masks import GATES, MASKS
 from ran.network import PRESETS, STEMS, ResidualAttentionNetwork, build, narrowed
 from ran.probes import probe
 from ran.provenance import git_state, write_whole
 from ran.records import as_text, make_record
 from ran.schedules import SCHEDULES, Schedule
-from ran.training import choose_device, fit
+from ran.training import fit
 
 NOTEBOOK = "notebooks/run.ipynb"
 Typed = TypeVar("Typed")
@@ -220,9 +221,13 @@ def run(
     A run that was cut off, by `deadline` for instance (see `fit`), continues at its last whole epoch. Two processes
     never train one config: the second waits and then takes the first one's record. The record holds config, schedule,
     metrics of every epoch, test and top-5 error (%), confusion matrix (rows: true class), data set with checksum and
-    skipped files, hardware, versions, git commit, seconds, images/s and command.
+    skipped files, devices, hardware, versions, git commit, seconds, images/s (of all devices together, and of each) and
+    command. Where torchrun has started several processes (see ran.devices), they train together, and the first one
+    writes; the others' Run has no network.
     """
     places = places or Places()
+    team = join(choose_device(places.device))
+    report = report if team.rank == 0 else _say_nothing
     folder = places.folder(config)
     data = places.load(config)
     if config.noise:
@@ -230,7 +235,6 @@ def run(
     for name in data.skipped:
         report(f"skipped, for it cannot be decoded: {name}")
     identity = f"{config.id} {data.fingerprint}".rstrip()
-    device = choose_device(places.device)
     torch.manual_seed(config.seed)
     network = build(
         config.network,
@@ -242,31 +246,41 @@ def run(
     )
     network.recompute = places.recompute
     folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder.with_name(f"{folder.name}.lock"), report):
+    lock = folder.with_name(f"{folder.name}.lock")
+    with _only_one(lock, report) if team.rank == 0 else nullcontext():
         record_file, weights, checkpoint = (folder / name for name in ("record.json", "weights.pt", "checkpoint.pt"))
-        if record_file.is_file():
+        found = json.loads(record_file.read_text()) if team.rank == 0 and record_file.is_file() else None
+        if record := team.from_first(found):
             report(f"recorded already: {record_file}")
-            record = json.loads(record_file.read_text())
             if not record["dataset"]["sha256"].startswith(data.fingerprint):
                 raise ValueError(
                     f"{record_file} is of other images than those in {places.data_root!r}; "
                     "give another folder for results, or move it away."
                 )
         else:
-            report(f"{config.id} on {device.type}")
+            report(f"{config.id} on {team.device.type}" + (f", {team.count} devices" if team.count > 1 else ""))
             start = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "git": git_state()}
-            fitted = fit(network, data, config.recipe, config.seed, device, checkpoint, identity, report, deadline)
-            torch.save(network.cpu().state_dict(), weights)
-            text = as_text(start | make_record(config, data, network, device, fitted))
-            write_whole(record_file, text)
+            fitted = fit(
+                network, data, config.recipe, config.seed, None, checkpoint, identity, report, deadline, team=team
+            )
+            text = as_text(start | make_record(config, data, network, team, fitted))
             record = json.loads(text)
-            checkpoint.unlink(missing_ok=True)
-        if not weights.is_file():
+            if team.rank == 0:
+                torch.save(network.cpu().state_dict(), weights)
+                write_whole(record_file, text)
+                checkpoint.unlink(missing_ok=True)
+        team.close()
+        if team.rank > 0 or not weights.is_file():
             return Run(record, folder, data, None)
         network.load_state_dict(torch.load(weights, weights_only=True))
         if not (folder / "probes.csv").is_file():
-            write_whole(folder / "probes.csv", probe(network.to(device), data).to_csv(index=False, float_format="%.6g"))
+            table = probe(network.to(team.device), data)
+            write_whole(folder / "probes.csv", table.to_csv(index=False, float_format="%.6g"))
         return Run(record, folder, data, network.cpu().eval())
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _only_one(path: Path, report: Callable[[str], None]) -> AbstractContextManager[Any]:

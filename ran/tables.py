@@ -224,7 +224,8 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
         + (f"; skipped {len(skipped)}" if (skipped := data.get("skipped")) else ""),
         "checksum of the data": f"{data['sha256'][:16]}…",
         "wall time": f"{record['wall_seconds']:.0f} s",
-        "speed": f"{record['images_per_second']:.0f} images/s in training",
+        "speed": f"{record['images_per_second']:.0f} images/s in training"
+        + (f", on {devices} devices together" if (devices := record.get("devices", 1)) > 1 else ""),
         "hardware": f"{describe(record['hardware'])}; {record['precision']}",
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
         "date": record["date"],

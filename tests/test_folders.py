@@ -64,7 +64,7 @@ def test_the_chance_of_an_image_is_the_epochs(root):
     first = batches(root, 0, 1)
     assert torch.random.get_rng_state().equal(before)
     assert [images.shape for images, _ in first] == [(8, 3, 64, 64)] * 4  # four are left out of thirty-six
-    for (images, labels), (others, their) in zip(first, batches(root, 2, 1), strict=True):
+    for (images, labels), (others, their) in zip(first, batches(root, 1, 1), strict=True):
         assert images.equal(others) and labels.equal(their)
     assert not first[0][0].equal(batches(root, 0, 2)[0][0])
 

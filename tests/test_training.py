@@ -8,8 +8,9 @@ from torch import nn
 
 from ran import build
 from ran.data import DataSet, load
+from ran.devices import choose_device
 from ran.schedules import SCHEDULES, Schedule
-from ran.training import TrainingDiverged, choose_device, evaluate, fit
+from ran.training import TrainingDiverged, evaluate, fit
 
 CPU = torch.device("cpu")
 BRIEF = Schedule("brief", "one-cycle", batch_size=32, learning_rate=0.05, warm_up=0.3, epochs=3)
