@@ -179,8 +179,8 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
             self.num_batches_tracked.add_(1)
         # eval's formula, with these statistics in the place of the running ones, and differentiable in them
         scale = self.weight * (variance + self.eps).rsqrt()
-        result = torch.addcmul(self.bias[:, None, None], exact - mean[:, None, None], scale[:, None, None])
-        return result.to(x.dtype)
+        shift = self.bias - mean * scale
+        return torch.addcmul(shift[:, None, None], exact, scale[:, None, None]).to(x.dtype)
 
 
 class _SumOverDevices(torch.autograd.Function):
