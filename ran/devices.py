@@ -156,7 +156,8 @@ def synchronise(network: nn.Module, device: torch.device) -> None:
 class SynchronisedBatchNorm(nn.BatchNorm2d):
     """Batch norm over the images of all devices, of which each has equally many. (B, C, H, W) → same.
 
-    Means and variances are exchanged in the forward pass, and so are their gradients in the backward pass.
+    Means and variances are exchanged in the forward pass, and so are their gradients in the backward pass. It is there
+    to be right, not fast: PyTorch's kernels for this are for GPUs.
     """
 
     def forward(self, x: Tensor) -> Tensor:
