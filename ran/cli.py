@@ -10,6 +10,7 @@ from typing import Any
 
 from ran.choices import choose
 from ran.data import DOWNLOADS, download
+from ran.devices import is_first, several
 from ran.experiments import PROFILES, TABLES, cell, configs, parse_budget, table, work_through
 from ran.network import PRESETS, build
 from ran.runs import Places, RunConfig, parse, run
@@ -56,11 +57,14 @@ def parser() -> argparse.ArgumentParser:
     )
     for each in (*fields(RunConfig), *fields(Places)):
         known = each.metadata["known"]
+        value: dict[str, Any] = {
+            "type": each.type if each.type in (str, float) else int,
+            "metavar": "NAME" if known else "PATH" if each.type is str else "N",
+        }
         train.add_argument(
             f"--{each.name.replace('_', '-')}",
             default=argparse.SUPPRESS,
-            type=each.type if each.type in (str, float) else int,
-            metavar="NAME" if known else "PATH" if each.type is str else "N",
+            **({"action": "store_true"} if each.type is bool else value),
             help=f"{each.metadata['help']}{': ' + ', '.join(known) if known else ''} (default: {each.default})",
         )
     return top
@@ -93,6 +97,8 @@ def main(words: Sequence[str] | None = None) -> int:
             raise ValueError(f"--{alone[0]} goes with --table.")
         else:
             finished = run(*parse(said))
+            if not is_first():
+                return 0
             print(f"test error {finished.record['test_error']:.2f}%: {finished.folder / 'record.json'}")
     except (ValueError, TypeError, FileNotFoundError, TrainingDiverged) as error:
         print(f"ran {command}: {error}", file=sys.stderr)
@@ -103,6 +109,8 @@ def main(words: Sequence[str] | None = None) -> int:
 def run_tables(said: dict[str, Any]) -> int:
     """Run the cells of tables that have no record; 0 when all have one, 1 when some were cut off or failed."""
     tables, names, profile, budget, jobs = (said.pop(name) for name in FOR_TABLES)
+    if several():
+        raise ValueError("--table goes without torchrun, which trains one run on several devices.")
     profile = choose("profile", profile or "short", PROFILES)
     parse(said)  # refuses what is wrong whatever the table
     if jobs is not None and jobs < 1:

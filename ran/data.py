@@ -1,11 +1,16 @@
-"""Data sets as whole arrays, and augmentation of whole batches on the device (section 4.1): no worker processes."""
+"""Data sets as whole arrays, and augmentation of whole batches on the device (section 4.1): no worker processes.
+
+`load` is the one door to them and to image folders (ran.folders), whose images stay in their files.
+"""
 
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -16,8 +21,10 @@ from torchvision import datasets as tv
 
 from ran import shapes
 from ran.choices import choose
+from ran.folders import FolderData, load_folder, normalise
+from ran.shares import WHOLE, Share
 
-IMAGE_SIZE = shapes.SIZE  # pixels along a side, in all sets here
+IMAGE_SIZE = shapes.SIZE  # pixels along a side, in all sets but image folders
 PADDING = 4  # pixels on each side before the random crop
 
 
@@ -45,6 +52,8 @@ class DataSet:
     classes: tuple[str, ...]
     train: ImageSet
     test: ImageSet
+    skipped: ClassVar[tuple[str, ...]] = ()  # the files that could not be decoded: such a set is refused instead
+    fingerprint: ClassVar[str] = ""  # what tells the set from others of its name: there are none
 
     @cached_property
     def checksum(self) -> str:
@@ -72,14 +81,25 @@ class DataSet:
         """
         return normalise(images, self.mean, self.std)
 
+    def training_batches(self, size: int, device: torch.device, share: Share = WHOLE) -> "TrainingBatches":
+        return TrainingBatches(self, size, device, share)
 
-def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8 → (B, 3, H, W) float32; `mean` and `std` (3,) are those of the training pixels in [0, 1]."""
-    scale = 255 * std.to(images.device)
-    return ((images - 255 * mean.to(images.device)) / scale).permute(0, 3, 1, 2)
+    def test_batches(self, device: torch.device, share: Share = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        return evaluation_batches(self, device, share=share)
 
 
-def with_label_noise(data: DataSet, noise: float, seed: int) -> DataSet:
+Data = DataSet | FolderData
+
+
+AnyData = TypeVar("AnyData", DataSet, FolderData)
+
+
+def shortened(data: AnyData, train_images: int | None) -> AnyData:
+    """The set with that many training images (see `head` of its parts), or all of them for None."""
+    return replace(data, train=data.train.head(train_images))
+
+
+def with_label_noise(data: AnyData, noise: float, seed: int) -> AnyData:
     """Change the label of each training image with probability `noise` to another class, each equally likely.
 
     The transition matrix of section 4.1 ("noisy label"): r = 1 - noise on the diagonal, (1 - r)/9 elsewhere for ten
@@ -93,12 +113,13 @@ def with_label_noise(data: DataSet, noise: float, seed: int) -> DataSet:
     return replace(data, train=replace(data.train, labels=noisy))
 
 
-def load(name: str, root: str | Path = "data") -> DataSet:
-    """Load `shapes`, `cifar10` or `cifar100`. `root` is the folder that holds the CIFAR sets (see `missing`).
+def load(name: str, root: str | Path = "data", **reading: Any) -> Data:
+    """Load `shapes`, `cifar10`, `cifar100` or `folder`. `root` is the folder that holds the CIFAR sets (see `missing`),
+    or train/ and val/ of an image folder; `reading` is how the latter is read (see `load_folder`).
 
     Raises ValueError for an unknown name and FileNotFoundError, with where it looked, for a set that is not there.
     """
-    return SOURCES[choose("dataset", name, SOURCES)](Path(root).expanduser())
+    return SOURCES[choose("dataset", name, SOURCES)](Path(root).expanduser(), **reading)
 
 
 def _shapes(_: Path) -> DataSet:
@@ -204,17 +225,22 @@ def download(name: str, root: str | Path) -> None:
 
 
 DOWNLOADS: dict[str, type[tv.CIFAR10]] = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}
-SOURCES: dict[str, Callable[[Path], DataSet]] = {"shapes": _shapes} | {
+FIXED: dict[str, Callable[[Path], DataSet]] = {"shapes": _shapes} | {  # sets of one image size
     name: Cifar(name, source) for name, source in DOWNLOADS.items()
 }
+SOURCES: dict[str, Callable[..., Data]] = {**FIXED, "folder": load_folder}
 
 
 class TrainingBatches:
-    """A training set on its device; every epoch is a new shuffle with new crops and flips, gathered batch by batch."""
+    """A training set on its device; every epoch is a new shuffle with new crops and flips, gathered batch by batch.
 
-    def __init__(self, data: DataSet, batch_size: int, device: torch.device):
+    `size` images make a step, and `len` is the number of steps in an epoch; `share` is what of it comes from here.
+    """
+
+    def __init__(self, data: DataSet, batch_size: int, device: torch.device, share: Share = WHOLE):
         self.data, self.device = data, device
         self.size = min(batch_size, len(data.train))
+        self.portions = share.of_step(self.size)
         self.height, self.width = data.train.images.shape[1:3]
         images = torch.from_numpy(_pad(data.train.images.numpy(), (255 * data.mean).round().byte().numpy()))
         self.padded = images.to(device)  # (N, H + 8, W + 8, 3) uint8
@@ -231,8 +257,8 @@ class TrainingBatches:
         flipped = torch.rand(count, 1, generator=generator).to(self.device) < 0.5
         rows = torch.arange(self.height, device=self.device)
         columns = torch.arange(self.width, device=self.device)
-        for start in range(0, len(self) * self.size, self.size):
-            part = slice(start, start + self.size)
+        for start, portion in product(range(0, len(self) * self.size, self.size), self.portions):
+            part = slice(start + portion.start, start + portion.stop)
             index = order[part]
             across = left[part] + torch.where(flipped[part], columns.flip(0), columns)  # (B, W)
             # one gather crops, flips and batches, and its result lies in channels_last order already
@@ -251,7 +277,11 @@ def _pad(images: NDArray, colour: NDArray) -> NDArray:
     return padded
 
 
-def evaluation_batches(data: DataSet, device: torch.device, batch_size: int = 250) -> Iterator[tuple[Tensor, Tensor]]:
+def evaluation_batches(
+    data: DataSet, device: torch.device, batch_size: int = 250, share: Share = WHOLE
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the test set in order, not augmented: (images (B, 3, H, W) float32 channels_last, labels (B,))."""
-    for images, labels in zip(data.test.images.split(batch_size), data.test.labels.split(batch_size), strict=True):
+    mine = share.of_whole(len(data.test))
+    parts = (whole[mine].split(batch_size) for whole in (data.test.images, data.test.labels))
+    for images, labels in zip(*parts, strict=True):
         yield data.normalise(images.to(device)), labels.to(device)

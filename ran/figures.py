@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ran.data import DataSet
+from ran.data import Data
 from ran.network import ResidualAttentionNetwork
 
 
@@ -56,7 +56,7 @@ def soft_masks(network: ResidualAttentionNetwork, images: Tensor) -> dict[str, T
     return {name.removesuffix(".mask"): mask.mean(1) for name, mask in trace.items() if name.endswith(".mask")}
 
 
-def masks_over_images(network: ResidualAttentionNetwork, data: DataSet, count: int = 8) -> Figure:
+def masks_over_images(network: ResidualAttentionNetwork, data: Data, count: int = 8) -> Figure:
     """The first `count` test images, and laid over each the mean mask of the first module of every stage.
 
     Colour runs from the smallest to the largest value of each single mask: it shows where it is higher, not how high.
@@ -141,7 +141,16 @@ def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
 
 
 def confusion_matrix(record: dict[str, Any]) -> Figure:
-    """Share of each true class (rows, %) that was given each answer (columns), of one record."""
+    """Share of each true class (rows, %) that was given each answer (columns), of one record.
+
+    A record of so many classes that it holds no matrix gives a figure that says so.
+    """
+    if record["confusion"] is None:
+        figure = plt.figure(figsize=(6.5, 1))
+        figure.text(
+            0.5, 0.5, f"{len(record['dataset']['classes']):,} classes are too many for this matrix.", ha="center"
+        )
+        return figure
     counts = torch.tensor(record["confusion"], dtype=torch.float)
     classes = record["dataset"]["classes"]
     figure, axes = plt.subplots(figsize=(6.5, 5.2), layout="constrained")

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, fields, replace
 
+import torch
 from torch import Tensor, nn
 
 from ran.attention import LEARNING, AttentionModule
 from ran.choices import choose
 from ran.masks import GATES, MASKS
+from ran.memory import recomputed
 from ran.units import UNITS, norm_relu
 
 
@@ -135,6 +137,7 @@ class ResidualAttentionNetwork(nn.Module):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
+        self.recompute = False  # True: in training, keep the input of each block alone (see ran.memory)
         self.stem = _stem(STEMS[config.stem], config.stem_channels)
         self.blocks = nn.ModuleDict()  # in the order of the forward pass: stage1_unit, stage1_module1, stage1_tail1, …
         channels, unit = config.stem_channels, UNITS[config.unit]
@@ -166,7 +169,8 @@ class ResidualAttentionNetwork(nn.Module):
             trace["stem"] = x
         for name, block in self.blocks.items():
             if trace is None:
-                x = block(x)  # (B, C, H/s, W/s)
+                again = self.recompute and torch.is_grad_enabled()
+                x = recomputed(block, x) if again else block(x)  # (B, C, H/s, W/s)
                 continue
             inside: dict[str, Tensor] = {}
             x = block(x, inside) if isinstance(block, AttentionModule) else block(x)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ran.data import DataSet
+from ran.data import Data
 from ran.network import ResidualAttentionNetwork
 
 INSIDE = ("trunk", "mask", "attended")  # what an attention module adds to a trace
@@ -13,7 +13,7 @@ BATCH = 50
 
 
 @torch.inference_mode()
-def probe(network: ResidualAttentionNetwork, data: DataSet, count: int = 250) -> pd.DataFrame:
+def probe(network: ResidualAttentionNetwork, data: Data, count: int = 250) -> pd.DataFrame:
     """Measure every block, and trunk, mask and attended features of every module, on the first `count` test images.
 
     Columns: `block`, its name in the trace; `response`, the mean absolute response of its output (the paper's figure in

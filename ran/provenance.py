@@ -1,4 +1,4 @@
-"""Where a result comes from: the processor that computed it and the state of the code."""
+"""Where a result comes from: the processor that computed it and the state of the code; and how it is written."""
 
 import os
 import platform
@@ -40,3 +40,10 @@ def git_state() -> dict[str, Any]:
         }
     except (OSError, subprocess.CalledProcessError):
         return {"commit": os.environ.get("RAN_COMMIT"), "changed": None}
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

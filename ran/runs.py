@@ -3,28 +3,28 @@
 import datetime
 import hashlib
 import json
-import platform
 import shlex
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import torch
-import torchvision
 from filelock import FileLock, Timeout
 
-import ran
 from ran.attention import LEARNING
 from ran.choices import choose
-from ran.data import IMAGE_SIZE, SOURCES, DataSet, load, with_label_noise
+from ran.data import FIXED, IMAGE_SIZE, SOURCES, Data, load, shortened, with_label_noise
+from ran.devices import choose_device, join
 from ran.masks import GATES, MASKS
 from ran.network import PRESETS, STEMS, ResidualAttentionNetwork, build, narrowed
 from ran.probes import probe
-from ran.provenance import git_state, hardware
-from ran.training import SCHEDULES, Fitted, Schedule, choose_device, fit, native_bf16
+from ran.provenance import git_state, write_whole
+from ran.records import as_text, make_record
+from ran.schedules import SCHEDULES, Schedule
+from ran.training import fit
 
 NOTEBOOK = "notebooks/run.ipynb"
 Typed = TypeVar("Typed")
@@ -44,33 +44,55 @@ class RunConfig:
     mask: str = option("encoder-decoder", "structure of the mask branch", MASKS)
     gate: str = option("mixed", "attention type: mixed (f1), channel (f2) or spatial (f3)", GATES)
     dataset: str = option("shapes", "data set", SOURCES)
+    size: int | None = option(None, "side of training crops from image folders; the network's own without it")
+    test_size: int | None = option(None, "side of their test crops; that of the training crops without it")
     noise: float = option(0.0, "share of training labels changed to another class")
     schedule: str = option("smoke", "training schedule", SCHEDULES)
     epochs: int | None = option(None, "number of epochs in place of the schedule's own")
+    accumulate: int = option(1, "parts in which a step takes its batch, one after the other, to save memory")
     seed: int = option(0, "seed of initialisation, shuffling and augmentation")
     train_images: int | None = option(None, "train on this many images only, where given")
     narrow: int = option(1, "divide the network's channels by this; the paper's tables take 1")
 
     def __post_init__(self) -> None:
         _check_types(self)
-        for least, name in ((1, "epochs"), (0, "seed"), (1, "train_images")):
+        for least, name in (
+            (1, "size"),
+            (1, "test_size"),
+            (1, "epochs"),
+            (1, "accumulate"),
+            (0, "seed"),
+            (1, "train_images"),
+        ):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}.")
         if not 0 <= self.noise < 1:
             raise ValueError(f"noise must be at least 0 and less than 1, not {self.noise}.")
-        if IMAGE_SIZE < (smallest := STEMS[PRESETS[self.network].stem].smallest_input):
-            given = f"those of {self.dataset} are {IMAGE_SIZE}×{IMAGE_SIZE}"
-            raise ValueError(f"{self.network} needs images of at least {smallest}×{smallest} pixels; {given}.")
+        if self.dataset in FIXED and (self.size or self.test_size):
+            raise ValueError(
+                f"size and test_size go with the data set folder; images of {self.dataset} have their own."
+            )
+        smallest = STEMS[PRESETS[self.network].stem].smallest_input
+        for side in self.sides:
+            if side < smallest:
+                given = f"those of {self.dataset} are {side}×{side}"
+                raise ValueError(f"{self.network} needs images of at least {smallest}×{smallest} pixels; {given}.")
         narrowed(PRESETS[self.network], self.narrow)  # refuses what does not divide
         shaping = ("attention", "mask", "gate")
         if not PRESETS[self.network].has_modules and any(name in _not_default(self) for name in shaping):
             raise ValueError(f"{self.network} has no attention modules: leave {', '.join(shaping)} at their defaults.")
 
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Sides of training and test images, in pixels."""
+        own = IMAGE_SIZE if self.dataset in FIXED else STEMS[PRESETS[self.network].stem].image_size
+        return self.size or own, self.test_size or self.size or own
+
     @cached_property
     def recipe(self) -> Schedule:
-        """The schedule with this run's number of epochs."""
-        schedule = SCHEDULES[self.schedule]
+        """The schedule with this run's number of epochs and parts of a step."""
+        schedule = replace(SCHEDULES[self.schedule], accumulate=self.accumulate)
         return schedule if self.epochs is None else replace(schedule, epochs=self.epochs)
 
     @cached_property
@@ -83,10 +105,12 @@ class RunConfig:
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
         length = f"{self.recipe.epochs}ep" if self.recipe.epochs else f"{self.recipe.iterations}it"
         attention = [self.attention] if PRESETS[self.network].has_modules else []
+        sides = "to".join(str(side) for side in dict.fromkeys(self.sides))
+        size = [] if self.dataset in FIXED else [sides]
         variant = [value for key, value in _not_default(self).items() if key in ("mask", "gate")]
         noise = [f"noise{100 * self.noise:g}"] if self.noise else []
         narrow = [f"narrow{self.narrow}"] if self.narrow > 1 else []
-        what = [self.network, *narrow, *attention, *variant, self.dataset, *noise]
+        what = [self.network, *narrow, *attention, *variant, self.dataset, *size, *noise]
         return "-".join([*what, self.schedule, length, f"seed{self.seed}", digest])
 
     @property
@@ -100,12 +124,23 @@ class RunConfig:
 class Places:
     """Where a run reads, writes and computes; none of it is part of what the run is."""
 
-    data_root: str = option("data", "folder that holds the CIFAR sets")
+    data_root: str = option("data", "folder that holds the CIFAR sets, or train/ and val/ of an image folder")
     results: str = option("results/runs", "folder that receives one folder for every run")
     device: str = option("auto", "auto, cpu or cuda")
+    recompute: bool = option(False, "compute features again in the backward pass: less memory, more time")
+    workers: int = option(4, "processes that decode image folders, for each device")
 
     def __post_init__(self) -> None:
         _check_types(self)
+        if self.workers < 0:
+            raise ValueError(f"workers must be at least 0, not {self.workers}.")
+
+    def load(self, config: RunConfig) -> Data:
+        """The data of one run, before label noise."""
+        size, test_size = config.sides
+        reading = {} if config.dataset in FIXED else {"size": size, "test_size": test_size, "workers": self.workers}
+        data = load(config.dataset, self.data_root, **reading)
+        return shortened(data, config.train_images)  # type: ignore[type-var]
 
     def folder(self, config: RunConfig) -> Path:
         """The folder of one run."""
@@ -144,8 +179,12 @@ def _take(kind: type[Typed], parameters: Mapping[str, Any]) -> Typed:
 def _check_types(config: Any) -> None:
     for name, kind in get_type_hints(type(config)).items():
         value, known = getattr(config, name), config.__dataclass_fields__[name].metadata["known"]
-        if not isinstance(value, int | float if kind is float else kind) or isinstance(value, bool):
-            wanted = {str: "a text", int: "a whole number", float: "a number"}.get(kind, "a whole number or None")
+        if not isinstance(value, int | float if kind is float else kind) or (
+            isinstance(value, bool) and kind is not bool
+        ):
+            wanted = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}.get(
+                kind, "a whole number or None"
+            )
             names = f" (one of {', '.join(known)})" if known else ""
             raise TypeError(f"{name} must be {wanted}{names}, not {value!r}.")
         if known is not None:
@@ -167,7 +206,7 @@ class Run:
 
     record: dict[str, Any]
     folder: Path
-    data: DataSet
+    data: Data
     network: ResidualAttentionNetwork | None
 
 
@@ -181,16 +220,21 @@ def run(
 
     A run that was cut off, by `deadline` for instance (see `fit`), continues at its last whole epoch. Two processes
     never train one config: the second waits and then takes the first one's record. The record holds config, schedule,
-    metrics of every epoch, test error (%), confusion matrix (rows: true class), data set with checksum, hardware,
-    versions, git commit, seconds, images/s and command.
+    metrics of every epoch, test and top-5 error (%), confusion matrix (rows: true class), data set with checksum and
+    skipped files, devices, hardware, versions, git commit, seconds, images/s (of all devices together, and of each) and
+    command. Where torchrun has started several processes (see ran.devices), they train together, and the first one
+    writes; the others' Run has no network.
     """
     places = places or Places()
+    team = join(choose_device(places.device))
+    report = report if team.rank == 0 else _say_nothing
     folder = places.folder(config)
-    data = load(config.dataset, places.data_root)
-    data = replace(data, train=data.train.head(config.train_images))
+    data = places.load(config)
     if config.noise:
-        data = with_label_noise(data, config.noise, config.seed)
-    device = choose_device(places.device)
+        data = with_label_noise(data, config.noise, config.seed)  # type: ignore[type-var]
+    for name in data.skipped:
+        report(f"skipped, for it cannot be decoded: {name}")
+    identity = f"{config.id} {data.fingerprint}".rstrip()
     torch.manual_seed(config.seed)
     network = build(
         config.network,
@@ -200,26 +244,44 @@ def run(
         mask=config.mask,
         gate=config.gate,
     )
+    network.recompute = places.recompute
     folder.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder.with_name(f"{folder.name}.lock"), report):
+    lock = folder.with_name(f"{folder.name}.lock")
+    with _only_one(lock, report) if team.rank == 0 else nullcontext():
         record_file, weights, checkpoint = (folder / name for name in ("record.json", "weights.pt", "checkpoint.pt"))
-        if record_file.is_file():
+        found = json.loads(record_file.read_text()) if team.rank == 0 and record_file.is_file() else None
+        if record := team.from_first(found):
             report(f"recorded already: {record_file}")
-            record = json.loads(record_file.read_text())
+            if not record["dataset"]["sha256"].startswith(data.fingerprint):
+                raise ValueError(
+                    f"{record_file} is of other images than those in {places.data_root!r}; "
+                    "give another folder for results, or move it away."
+                )
         else:
-            report(f"{config.id} on {device.type}")
+            report(f"{config.id} on {team.device.type}" + (f", {team.count} devices" if team.count > 1 else ""))
             start = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "git": git_state()}
-            fitted = fit(network, data, config.recipe, config.seed, device, checkpoint, config.id, report, deadline)
-            torch.save(network.cpu().state_dict(), weights)
-            record = start | _record(config, data, network, device, fitted)
-            _write(record_file, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-            checkpoint.unlink(missing_ok=True)
-        if not weights.is_file():
+            fitted = fit(
+                network, data, config.recipe, config.seed, None, checkpoint, identity, report, deadline, team=team
+            )
+            text = as_text(start | make_record(config, data, network, team, fitted))
+            record = json.loads(text)
+            if team.rank == 0:
+                (folder / "probes.csv").unlink(missing_ok=True)  # of a training whose record was taken away
+                torch.save(network.cpu().state_dict(), weights)
+                write_whole(record_file, text)
+                checkpoint.unlink(missing_ok=True)
+        team.close()
+        if team.rank > 0 or not weights.is_file():
             return Run(record, folder, data, None)
         network.load_state_dict(torch.load(weights, weights_only=True))
         if not (folder / "probes.csv").is_file():
-            _write(folder / "probes.csv", probe(network.to(device), data).to_csv(index=False, float_format="%.6g"))
+            table = probe(network.to(team.device), data)
+            write_whole(folder / "probes.csv", table.to_csv(index=False, float_format="%.6g"))
         return Run(record, folder, data, network.cpu().eval())
+
+
+def _say_nothing(_: str) -> None:
+    pass
 
 
 def _only_one(path: Path, report: Callable[[str], None]) -> AbstractContextManager[Any]:
@@ -229,48 +291,3 @@ def _only_one(path: Path, report: Callable[[str], None]) -> AbstractContextManag
     except Timeout:
         report(f"another process holds {path}: waiting for it to finish this run")
         return lock.acquire()
-
-
-def _record(
-    config: RunConfig,
-    data: DataSet,
-    network: ResidualAttentionNetwork,
-    device: torch.device,
-    fitted: Fitted,
-) -> dict[str, Any]:
-    classes, epochs = len(data.classes), fitted.epochs
-    pairs = data.test.labels * classes + fitted.final.predictions
-    return {
-        "id": config.id,
-        "command": config.command,
-        "config": asdict(config),
-        "schedule": asdict(config.recipe),
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "test_error": epochs[-1]["test_error"],
-        "wall_seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
-        "images_per_second": round(sum(epoch["images_per_second"] for epoch in epochs) / len(epochs), 1),
-        "precision": "bf16 autocast" if native_bf16(device) else "float32",
-        "hardware": hardware(device),
-        "dataset": {
-            "name": data.name,
-            "classes": list(data.classes),
-            "train_images": len(data.train),
-            "test_images": len(data.test),
-            "sha256": data.checksum,
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "ran": ran.__version__,
-        },
-        "epochs": epochs,
-        "confusion": torch.bincount(pairs, minlength=classes**2).view(classes, classes).tolist(),
-    }
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -14,6 +14,7 @@ import pandas as pd
 from ran.experiments import TABLES, Cell, table
 from ran.provenance import ROOT
 from ran.runs import RunConfig, parse
+from ran.schedules import Schedule
 
 HEADINGS = {
     "network": "Network",
@@ -72,7 +73,8 @@ def of_cell(cell: Cell, records: Records, profile: str = "short") -> list[list[d
     for record in records:
         config = asdict(RunConfig()) | record["config"]  # fields newer than the record are at their defaults
         if cell.wanted(profile).items() <= config.items():
-            settings = json.dumps([config["schedule"], record["schedule"]], sort_keys=True)
+            schedule = asdict(Schedule("")) | record["schedule"]  # likewise
+            settings = json.dumps([config["schedule"], schedule], sort_keys=True)
             groups.setdefault((settings, len(record["epochs"])), []).append(record)
     return [sorted(group, key=lambda record: record["config"]["seed"]) for group in groups.values()]
 
@@ -213,14 +215,17 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
     data, schedule = record["dataset"], record["schedule"]
     length = schedule["epochs"] or schedule["iterations"] * schedule["batch_size"] / data["train_images"]
     answers = {
-        "test error": f"{record['test_error']:.2f}% after {length:.3g} epochs",
+        "test error": f"{record['test_error']:.2f}% after {length:.3g} epochs"
+        + (f"; top-5 {record['test_top5_error']:.2f}%" if "test_top5_error" in record else ""),
         "parameters": f"{record['parameters']:,}",
         "schedule": f"{schedule['name']}, batch {schedule['batch_size']}",
         "seed": record["config"]["seed"],
-        "data set": f"{data['name']}, {data['train_images']:,} training and {data['test_images']:,} test images",
+        "data set": f"{data['name']}, {data['train_images']:,} training and {data['test_images']:,} test images"
+        + (f"; skipped {len(skipped)}" if (skipped := data.get("skipped")) else ""),
         "checksum of the data": f"{data['sha256'][:16]}…",
         "wall time": f"{record['wall_seconds']:.0f} s",
-        "speed": f"{record['images_per_second']:.0f} images/s in training",
+        "speed": f"{record['images_per_second']:.0f} images/s in training"
+        + (f", on {devices} devices together" if (devices := record.get("devices", 1)) > 1 else ""),
         "hardware": f"{describe(record['hardware'])}; {record['precision']}",
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
         "date": record["date"],

@@ -4,8 +4,6 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,57 +11,14 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from ran.data import DataSet, TrainingBatches, evaluation_batches
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Nesterov SGD and its learning rate. The defaults are the paper's recipe for CIFAR.
-
-    Without `epochs`, training lasts `iterations` batches. `warm_up` is the share of training in which a one-cycle
-    schedule rises; the paper's schedule divides the rate by 10 at 40% and 60% of training (64k and 96k of 160k).
-    """
-
-    name: str
-    policy: str = "steps"
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    warm_up: float = 0.0
-    epochs: int | None = None
-    iterations: int = 160_000
-
-    def total(self, batches: int) -> int:
-        """Number of iterations, for a training set of `batches` batches."""
-        return self.iterations if self.epochs is None else self.epochs * batches
-
-    def optimiser(self, network: nn.Module) -> torch.optim.SGD:
-        return torch.optim.SGD(
-            network.parameters(), self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=True
-        )
-
-    def learning_rates(self, optimiser: torch.optim.SGD, total: int) -> LRScheduler:
-        if self.policy == "one-cycle":
-            return OneCycleLR(optimiser, self.learning_rate, total, pct_start=self.warm_up, cycle_momentum=False)
-        return MultiStepLR(optimiser, [total * 2 // 5, total * 3 // 5])
-
-
-# One-cycle (Smith and Topin) where time is short. `short`: a larger batch, the paper's rate scaled with it, a stronger
-# decay. `smoke`: within a minute on two cores, so small batches and an early peak; tuned on shapes of other seeds.
-_ONE_CYCLE = Schedule(
-    "short", "one-cycle", batch_size=128, learning_rate=0.2, weight_decay=5e-4, warm_up=0.3, epochs=30
-)
-SCHEDULES: dict[str, Schedule] = {
-    "paper": Schedule("paper"),
-    "short": _ONE_CYCLE,
-    "smoke": replace(
-        _ONE_CYCLE, name="smoke", batch_size=32, weight_decay=1e-4, warm_up=0.1, epochs=None, iterations=220
-    ),
-}
+from ran.data import Data
+from ran.devices import Alone, autocast, choose_device
+from ran.schedules import Schedule
+from ran.shares import Share
 
 
 class TrainingDiverged(ArithmeticError):
@@ -75,33 +30,15 @@ class OutOfTime(TimeoutError):
 
 
 class Evaluation(NamedTuple):
-    """Mean cross-entropy (nats), share of wrong answers in %, and the predicted classes (N,)."""
+    """Mean cross-entropy (nats), share of wrong answers in %, the predicted classes (N,), and the top-5 error in %.
+
+    An answer is wrong by the top-5 error where the true class is not among the five likeliest.
+    """
 
     loss: float
     error: float
     predictions: Tensor
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """`auto` is the GPU where there is one. Raises ValueError for a device that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"device must be auto, cpu, or cuda where there is a GPU, not {name!r}.")
-    return torch.device(name)
-
-
-def native_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 itself, so that autocast gains time."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than torch 2.11
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bf16 autocast where the processor has it; otherwise float32 throughout."""
-    return torch.autocast(device.type, torch.bfloat16) if native_bf16(device) else nullcontext()
+    top5_error: float
 
 
 def train_one_epoch(
@@ -109,39 +46,57 @@ def train_one_epoch(
     batches: Iterator[tuple[Tensor, Tensor]],
     optimiser: torch.optim.Optimizer,
     rates: LRScheduler,
-    device: torch.device,
+    team: Alone,
+    schedule: Schedule,
+    average: AveragedModel | None = None,
 ) -> tuple[float, float]:
-    """One pass over `batches`; returns the mean cross-entropy (nats) and the training error in %, both as they went."""
+    """One pass over `batches`; returns the mean cross-entropy (nats) and the training error in %, both as they went.
+
+    `batches` are this device's share of the parts of steps, of which each takes `schedule.accumulate`; `network` is
+    what `team.wrap` gave; `average` follows the weights. The means are those over all devices.
+    """
     network.train()
     # sums stay on the device: reading them at every step would make it wait
-    loss_sum, wrong, seen = torch.zeros((), device=device), torch.zeros((), device=device), 0
-    for images, labels in batches:
-        with autocast(device):
-            logits = network(images)
-        loss = F.cross_entropy(logits.float(), labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        rates.step()
+    loss_sum, wrong, seen = torch.zeros((), device=team.device), torch.zeros((), device=team.device), 0
+    precision = next(network.parameters()).dtype
+    for number, (images, labels) in enumerate(batches, 1):
+        last = number % schedule.accumulate == 0
+        with autocast(team.device):
+            logits = network(images.to(precision))
+        loss = F.cross_entropy(logits.to(precision), labels, label_smoothing=schedule.label_smoothing)
+        team.backward(loss / schedule.accumulate, network, last)
+        if last:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            rates.step()
+            if average is not None:
+                average.update_parameters(network)
         loss_sum += loss.detach() * len(labels)
         wrong += (logits.detach().argmax(1) != labels).sum()
         seen += len(labels)
-    return loss_sum.item() / seen, 100 * wrong.item() / seen
+    loss_total, wrong_total, total = team.sum(torch.stack([loss_sum, wrong, wrong.new_tensor(seen)]).double()).tolist()
+    return loss_total / total, 100 * wrong_total / total
 
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, data: DataSet, device: torch.device) -> Evaluation:
-    """Loss and error of `network` on the whole test set."""
+def evaluate(network: nn.Module, data: Data, device: torch.device, team: Alone | None = None) -> Evaluation:
+    """Loss and errors of `network` on the whole test set, of which each device of a `team` takes a piece."""
     network.eval()
-    loss, predictions = 0.0, []
-    for images, labels in evaluation_batches(data, device):
+    team = team or Alone(device)
+    loss, within5, predictions = 0.0, 0, [torch.empty(0, dtype=torch.int64)]
+    for images, labels in data.test_batches(device, Share(rank=team.rank, count=team.count)):
+        precision = next(network.parameters(), images).dtype
         with autocast(device):
-            logits = network(images)
-        loss += F.cross_entropy(logits.float(), labels, reduction="sum").item()
+            logits = network(images.to(precision))
+        loss += F.cross_entropy(logits.to(precision), labels, reduction="sum").item()
         predictions.append(logits.argmax(1).cpu())
-    predicted = torch.cat(predictions)
+        likeliest = logits.topk(min(5, logits.shape[1])).indices  # (B, 5)
+        within5 += (likeliest == labels[:, None]).sum().item()
+    losses, hits, pieces = zip(*team.gather((loss, within5, torch.cat(predictions))), strict=True)
+    loss, within5, predicted = sum(losses), sum(hits), torch.cat(pieces)
     wrong = (predicted != data.test.labels).sum().item()
-    return Evaluation(loss / len(predicted), 100 * wrong / len(predicted), predicted)
+    count = len(predicted)
+    return Evaluation(loss / count, 100 * wrong / count, predicted, 100 * (count - within5) / count)
 
 
 class Fitted(NamedTuple):
@@ -153,7 +108,7 @@ class Fitted(NamedTuple):
 
 def fit(
     network: nn.Module,
-    data: DataSet,
+    data: Data,
     schedule: Schedule,
     seed: int = 0,
     device: torch.device | None = None,
@@ -161,49 +116,66 @@ def fit(
     identity: str = "",
     report: Callable[[str], None] = print,
     deadline: float | None = None,
+    team: Alone | None = None,
 ) -> Fitted:
     """Train `network` on `data` by `schedule` and evaluate it after every epoch; nothing is chosen by the test set.
+    It ends with the weights that were evaluated: where the schedule averages them, the average.
 
+    `device` computes alone; a `team` (see ran.devices) does so together, with the same result up to rounding.
     `checkpoint`, where given, is written after every epoch and continued from where it is there; it carries
     `identity`, and one that carries another raises ValueError. Raises TrainingDiverged when the loss is not finite,
     and OutOfTime before an epoch that would end after `deadline` (of time.monotonic), judged by the one before.
     """
-    device = device or choose_device()
+    team = team or Alone(device or choose_device())
+    device = team.device
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batches = TrainingBatches(data, schedule.batch_size, device)
+    batches = data.training_batches(schedule.batch_size, device, Share(schedule.accumulate, team.rank, team.count))
+    wrapped = team.wrap(network)
     total = schedule.total(len(batches))
     optimiser = schedule.optimiser(network)
     rates = schedule.learning_rates(optimiser, total)
+    average = None
+    if schedule.average:
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
+    measured = network if average is None else average.module
     state = {"network": network, "optimiser": optimiser, "rates": rates}
+    state |= {} if average is None else {"average": average}
     epochs: list[dict[str, float]] = []
-    if checkpoint is not None and checkpoint.is_file():
-        epochs = _restore(checkpoint, identity, state, device)
-        report(f"continued after epoch {len(epochs)} from {checkpoint}")
+    if checkpoint is not None:
+        # the first reads it for all: no other machine needs to see its file
+        if saved := team.from_first(_read(checkpoint) if team.rank == 0 else None):
+            epochs = _restore(saved, checkpoint, identity, state)
+            report(f"continued after epoch {len(epochs)} from {checkpoint}")
     count = math.ceil(total / len(batches))
     final = None
     while len(epochs) < count:
         done = len(epochs)
         expected = epochs[-1]["seconds"] if epochs else 0
-        if deadline is not None and time.monotonic() + expected > deadline:
+        if team.from_first(deadline is not None and time.monotonic() + expected > deadline):
             raise OutOfTime(f"out of time after epoch {done} of {count}")
         # an epoch's chance depends on seed and epoch alone, so that a continued run equals an uninterrupted one
         generator = torch.Generator().manual_seed(seed * 1_000_003 + done)
         rate, start = optimiser.param_groups[0]["lr"], time.perf_counter()
         steps = min(len(batches), total - done * len(batches))
         bar = tqdm(
-            zip(range(steps), batches.epoch(generator), strict=False),
+            zip(range(steps * schedule.accumulate), batches.epoch(generator), strict=False),
             f"epoch {done + 1}/{count}",
-            steps,
+            steps * schedule.accumulate,
             leave=False,
-            disable=not sys.stderr.isatty() or parent_process() is not None,  # bars side by side overwrite each other
+            disable=team.rank > 0
+            or not sys.stderr.isatty()
+            or parent_process() is not None,  # bars side by side overwrite each other
         )
-        train_loss, train_error = train_one_epoch(network, (batch for _, batch in bar), optimiser, rates, device)
-        trained = time.perf_counter() - start
+        train_loss, train_error = train_one_epoch(
+            wrapped, (batch for _, batch in bar), optimiser, rates, team, schedule, average
+        )
+        # of the slowest device: all wait for it
+        trained = max(team.gather(time.perf_counter() - start))
         if not math.isfinite(train_loss):
             raise TrainingDiverged(
                 f"the training loss is {train_loss} in epoch {done + 1}; a lower learning rate may help."
             )
-        final = evaluate(network, data, device)
+        final = evaluate(measured, data, device, team)
         epochs.append(
             {
                 "epoch": done + 1,
@@ -212,14 +184,18 @@ def fit(
                 "train_error": train_error,
                 "test_loss": final.loss,
                 "test_error": final.error,
+                "test_top5_error": final.top5_error,
                 "seconds": time.perf_counter() - start,
                 "images_per_second": steps * batches.size / trained,
             }
         )
-        if checkpoint is not None:
+        if checkpoint is not None and team.rank == 0:
             _keep(checkpoint, identity, state, epochs)
         report(_line(epochs[-1], count))
-    return Fitted(epochs, final or evaluate(network, data, device))
+    final = final or evaluate(measured, data, device, team)
+    if measured is not network:
+        network.load_state_dict(measured.state_dict())
+    return Fitted(epochs, final)
 
 
 def _line(epoch: dict[str, float], count: int) -> str:
@@ -240,8 +216,11 @@ def _keep(path: Path, identity: str, state: dict[str, Any], epochs: list[dict[st
     partial.replace(path)
 
 
-def _restore(path: Path, identity: str, state: dict[str, Any], device: torch.device) -> list[dict[str, float]]:
-    saved = torch.load(path, map_location=device, weights_only=True)
+def _read(path: Path) -> dict[str, Any] | None:
+    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+
+def _restore(saved: dict[str, Any], path: Path, identity: str, state: dict[str, Any]) -> list[dict[str, float]]:
     if saved["identity"] != identity:
         raise ValueError(
             f"{path} belongs to the run {saved['identity']!r}, not to {identity!r}; move it away to start anew."

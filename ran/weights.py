@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ran.data import normalise
+from ran.folders import normalise
 from ran.network import ResidualAttentionNetwork, build
 from ran.runs import Run, RunConfig
 

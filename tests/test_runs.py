@@ -41,6 +41,11 @@ TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 6
         ({"narrow": 3}, ValueError, "narrow must divide the stem's 16 channels"),
         ({"narrow": 0}, ValueError, "of attention-56, which 0 does not"),
         ({"network": "attention-56-imagenet"}, ValueError, "at least 64×64 pixels; those of shapes are 32×32"),
+        ({"size": 64}, ValueError, "size and test_size go with the data set folder; images of shapes have their own"),
+        ({"dataset": "folder", "size": 16}, ValueError, "at least 32×32 pixels; those of folder are 16×16"),
+        ({"accumulate": 0}, ValueError, "accumulate must be at least 1, not 0"),
+        ({"recompute": 1}, TypeError, "recompute must be True or False, not 1"),
+        ({"workers": -1}, ValueError, "workers must be at least 0, not -1"),
         ({"data_root": 5}, TypeError, "data_root must be a text"),
     ],
 )
@@ -86,6 +91,8 @@ def test_names_of_runs_stay_as_they_are():
     assert len({RunConfig(seed=seed, schedule=schedule).id for seed in (0, 1) for schedule in ("short", "paper")}) == 4
     assert RunConfig(network="resnet-164", noise=0.3).id.startswith("resnet-164-shapes-noise30-smoke-220it-seed0-")
     assert RunConfig(network="wrn-16-8", narrow=4).id.startswith("wrn-16-8-narrow4-shapes-smoke")
+    large = RunConfig(network="attention-92-imagenet", dataset="folder", test_size=320, schedule="paper-imagenet")
+    assert large.id.startswith("attention-92-imagenet-arl-folder-224to320-paper-imagenet-530000it-seed0-")
     assert RunConfig(gate="spatial").id.startswith("attention-56-arl-spatial-shapes-smoke")
 
 
@@ -105,9 +112,12 @@ def test_a_record_says_all_that_is_needed_to_repeat_it(finished):
         "mask": "encoder-decoder",
         "gate": "mixed",
         "dataset": "shapes",
+        "size": None,
+        "test_size": None,
         "noise": 0.0,
         "schedule": "smoke",
         "epochs": 1,
+        "accumulate": 1,
         "seed": 0,
         "train_images": 64,
         "narrow": 1,
@@ -121,7 +131,7 @@ def test_a_record_says_all_that_is_needed_to_repeat_it(finished):
     assert record["command"].startswith("papermill notebooks/run.ipynb OUT.ipynb -p network attention-56 ")
     words = record["command"].split()
     said = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "-p"}
-    assert said == {key: str(value) for key, value in record["config"].items()}
+    assert said == {key: str(value) for key, value in record["config"].items() if value is not None}
 
 
 def test_the_record_and_the_confusion_matrix_agree(finished):

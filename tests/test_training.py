@@ -8,7 +8,9 @@ from torch import nn
 
 from ran import build
 from ran.data import DataSet, load
-from ran.training import SCHEDULES, Schedule, TrainingDiverged, choose_device, evaluate, fit
+from ran.devices import choose_device
+from ran.schedules import SCHEDULES, Schedule
+from ran.training import TrainingDiverged, evaluate, fit
 
 CPU = torch.device("cpu")
 BRIEF = Schedule("brief", "one-cycle", batch_size=32, learning_rate=0.05, warm_up=0.3, epochs=3)
@@ -67,6 +69,19 @@ def test_evaluate_counts(data):
     expected = -(right * math.log(0.5) + (40 - right) * math.log(0.5 / 9)) / 40
     assert result.loss == pytest.approx(expected, rel=1e-2)  # bf16, where the processor has it
     assert result.predictions.tolist() == [0] * 40
+    assert 0 <= result.top5_error <= result.error
+
+
+def test_an_answer_among_the_five_likeliest_is_right_by_the_top_5_error(data):
+    class Ranked(nn.Module):
+        """The later the class, the likelier: the last five are the answers."""
+
+        def forward(self, x):
+            return torch.arange(10.0).expand(len(x), 10)
+
+    result = evaluate(Ranked(), data, CPU)
+    assert result.top5_error == pytest.approx(100 * (data.test.labels < 5).sum().item() / 40)
+    assert result.error == pytest.approx(100 * (data.test.labels < 9).sum().item() / 40)
 
 
 class Cut(Exception):
@@ -134,7 +149,22 @@ def test_the_papers_schedule():
     assert [seen[step] for step in (0, 64_000, 96_000)] == pytest.approx([0.1, 0.01, 0.001])
 
 
-@pytest.mark.parametrize("name", ["short", "smoke"])
+def test_the_papers_schedule_for_imagenet():
+    paper = SCHEDULES["paper-imagenet"]
+    assert (paper.batch_size, paper.momentum, paper.weight_decay, paper.total(20_018)) == (64, 0.9, 1e-4, 530_000)
+    drops = paper.learning_rates(paper.optimiser(nn.Linear(1, 1)), 530_000).milestones
+    assert sorted(drops) == [200_000, 400_000, 500_000]
+
+
+def test_biases_and_batch_norms_may_go_without_decay():
+    network = small_network()
+    bare, shaped = SCHEDULES["modern-imagenet"].optimiser(network), SCHEDULES["paper"].optimiser(network)
+    decays = {id(each): group["weight_decay"] for group in bare.param_groups for each in group["params"]}
+    assert [decays[id(each)] > 0 for each in network.parameters()] == [e.ndim > 1 for e in network.parameters()]
+    assert [group["weight_decay"] for group in shaped.param_groups] == [1e-4]
+
+
+@pytest.mark.parametrize("name", ["short", "smoke", "modern-imagenet"])
 def test_one_cycle_schedules_rise_and_fall(name):
     seen = learning_rates(SCHEDULES[name], 20)
     peak = seen.index(max(seen))

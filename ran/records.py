@@ -1,0 +1,71 @@
+"""What a run leaves behind, as plain data."""
+
+import json
+import platform
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torchvision
+
+import ran
+from ran.data import Data
+from ran.devices import Alone, native_bf16
+from ran.network import ResidualAttentionNetwork
+from ran.provenance import hardware
+from ran.training import Fitted
+
+if TYPE_CHECKING:
+    from ran.runs import RunConfig
+
+CONFUSION_CLASSES = 100  # the confusion matrix of more classes is no small text
+
+
+def make_record(
+    config: "RunConfig",
+    data: Data,
+    network: ResidualAttentionNetwork,
+    team: Alone,
+    fitted: Fitted,
+) -> dict[str, Any]:
+    """The record of a finished run but for its start: see `ran.runs.run`."""
+    classes, epochs = len(data.classes), fitted.epochs
+    pairs = data.test.labels * classes + fitted.final.predictions
+    speed = sum(epoch["images_per_second"] for epoch in epochs) / len(epochs)  # of all devices together
+    confusion = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+    return {
+        "id": config.id,
+        "command": config.command,
+        "config": asdict(config),
+        "schedule": asdict(config.recipe),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "test_error": fitted.final.error,
+        "test_top5_error": fitted.final.top5_error,
+        "wall_seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
+        "images_per_second": round(speed, 1),
+        "devices": team.count,
+        "images_per_second_per_device": round(speed / team.count, 1),
+        "precision": "bf16 autocast" if native_bf16(team.device) else "float32",
+        "hardware": hardware(team.device),
+        "dataset": {
+            "name": data.name,
+            "classes": list(data.classes),
+            "train_images": len(data.train),
+            "test_images": len(data.test),
+            "sha256": data.checksum,
+            "skipped": list(data.skipped),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "ran": ran.__version__,
+        },
+        "epochs": epochs,
+        "confusion": confusion.tolist() if classes <= CONFUSION_CLASSES else None,
+    }
+
+
+def as_text(record: dict[str, Any]) -> str:
+    """The record as it is written."""
+    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
