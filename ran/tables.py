@@ -88,9 +88,9 @@ def mean_error(group: Records) -> str:
 def length(record: dict[str, Any]) -> str:
     """The schedule of a record and how long it was: "short, 8 epochs"."""
     epochs, iterations = record["schedule"].get("epochs"), record["schedule"].get("iterations")
-    return f"{record['config']['schedule']}, " + (
-        f"{len(record['epochs'])} epochs" if epochs else f"{iterations} iterations"
-    )
+    count = len(record["epochs"]) if epochs else iterations
+    unit = "epoch" if epochs else "iteration"
+    return f"{record['config']['schedule']}, {count} {unit}{'s' if count != 1 else ''}"
 
 
 def beside_paper(name: str, records: Records) -> pd.DataFrame:

@@ -103,7 +103,7 @@ def test_the_list_of_cells_says_what_is_recorded(tmp_path, capsys):
 
 
 def tiny(seed, epochs=1):
-    return RunConfig(epochs=epochs, train_images=32, seed=seed)
+    return RunConfig(epochs=epochs, train_images=32, seed=seed, narrow=4)
 
 
 def test_a_failed_cell_does_not_stop_the_others(tmp_path):
