@@ -49,7 +49,9 @@ class Schedule:
 
     def learning_rates(self, optimiser: torch.optim.SGD, total: int) -> LRScheduler:
         if self.policy == "one-cycle":
-            return OneCycleLR(optimiser, self.learning_rate, total, pct_start=self.warm_up, cycle_momentum=False)
+            # PyTorch counts a rise from its second step, and divides by nothing where there is only one
+            rise = 1.5 / total if self.warm_up * total == 1 else self.warm_up
+            return OneCycleLR(optimiser, self.learning_rate, total, pct_start=rise, cycle_momentum=False)
         return MultiStepLR(optimiser, [int(total * share + 1e-6) for share in self.drops])
 
 

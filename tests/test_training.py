@@ -1,6 +1,7 @@
 """Training: it learns, it continues where it stopped, and it follows its schedule."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -44,6 +45,20 @@ def test_a_few_steps_of_the_real_network_lower_the_loss(data):
         optimiser.step()
         losses.append(loss.item())
     assert losses == sorted(losses, reverse=True) and losses[-1] < 0.9 * losses[0], losses
+
+
+@pytest.mark.parametrize("total", range(1, 31))
+def test_a_one_cycle_schedule_may_be_of_any_length(total):
+    network = small_network()
+    schedule = replace(SCHEDULES["smoke"], iterations=total)
+    optimiser = schedule.optimiser(network)
+    rates = schedule.learning_rates(optimiser, total)
+    seen = []
+    for _ in range(total):
+        seen.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        rates.step() if len(seen) < total else None
+    assert all(0 < rate <= schedule.learning_rate for rate in seen)
 
 
 def test_fit_learns_and_reports_each_epoch(data):
