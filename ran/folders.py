@@ -21,6 +21,7 @@ from torchvision import datasets as tv
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from ran.provenance import write_whole
 from ran.shares import WHOLE, Share
 
 CORRUPT_LIMIT = 0.01  # share of a part's files, rounded up to whole files, that may be skipped
@@ -113,6 +114,8 @@ class FolderData:
     train: FolderPart
     test: FolderPart
     workers: int = 0
+    mean: ClassVar[Tensor] = torch.tensor(MEAN)
+    std: ClassVar[Tensor] = torch.tensor(STD)
 
     @cached_property
     def checksum(self) -> str:
@@ -132,9 +135,6 @@ class FolderData:
     def skipped(self) -> tuple[str, ...]:
         """The corrupt files, with the reasons."""
         return self.train.skipped + self.test.skipped
-
-    mean: ClassVar[Tensor] = torch.tensor(MEAN)
-    std: ClassVar[Tensor] = torch.tensor(STD)
 
     def normalise(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 → (B, 3, H, W) float32 in channels_last order, by ImageNet's mean and deviation."""
@@ -285,9 +285,7 @@ def _index(root: Path, files: list[str]) -> dict[str, dict[str, Any]]:
             fresh = {name: {"state": states[name], **outcome} for name, outcome in zip(unknown, bar, strict=True)}
         index = {name: fresh.get(name) or known[name] for name in files}
         if writable:
-            partial = kept.with_name(f"{INDEX}.partial")
-            partial.write_text(json.dumps(index, ensure_ascii=False))
-            partial.replace(kept)
+            write_whole(kept, json.dumps(index, ensure_ascii=False))
         return index
 
 

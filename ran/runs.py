@@ -113,6 +113,11 @@ class RunConfig:
         what = [self.network, *narrow, *attention, *variant, self.dataset, *size, *noise]
         return "-".join([*what, self.schedule, length, f"seed{self.seed}", digest])
 
+    def build(self, num_classes: int) -> ResidualAttentionNetwork:
+        """Its network, with new weights."""
+        shape = {"attention": self.attention, "mask": self.mask, "gate": self.gate}
+        return build(self.network, self.narrow, num_classes=num_classes, **shape)
+
     @property
     def command(self) -> str:
         """The papermill command that repeats this run; a CIFAR set that lies elsewhere adds `-p data_root PATH`."""
@@ -236,14 +241,7 @@ def run(
         report(f"skipped, for it cannot be decoded: {name}")
     identity = f"{config.id} {data.fingerprint}".rstrip()
     torch.manual_seed(config.seed)
-    network = build(
-        config.network,
-        config.narrow,
-        num_classes=len(data.classes),
-        attention=config.attention,
-        mask=config.mask,
-        gate=config.gate,
-    )
+    network = config.build(len(data.classes))
     network.recompute = places.recompute
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder.with_name(f"{folder.name}.lock")

@@ -1,7 +1,7 @@
 """Trained weights that travel with the repository: one safetensors file that says itself how to use it."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ran.folders import normalise
-from ran.network import ResidualAttentionNetwork, build
+from ran.network import ResidualAttentionNetwork
 from ran.runs import Run, RunConfig
 
 FILE = "weights.safetensors"
@@ -18,7 +18,7 @@ FILE = "weights.safetensors"
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network in evaluation mode, its classes, and mean and deviation of the pixels it was trained on."""
+    """A trained network in evaluation mode, its classes, mean and deviation (3,) of its training pixels in [0, 1]."""
 
     network: ResidualAttentionNetwork
     classes: tuple[str, ...]
@@ -54,8 +54,6 @@ def load(path: Path) -> Trained:
     with safe_open(path, "pt") as file:
         said = {name: json.loads(value) for name, value in file.metadata().items()}
         state = {name: file.get_tensor(name) for name in file.keys()}
-    config = asdict(RunConfig(**said["config"]))
-    shape = {name: config[name] for name in ("narrow", "attention", "mask", "gate")}
-    network = build(config["network"], num_classes=len(said["classes"]), **shape)
+    network = RunConfig(**said["config"]).build(len(said["classes"]))
     network.load_state_dict(state)
     return Trained(network.eval(), tuple(said["classes"]), torch.tensor(said["mean"]), torch.tensor(said["std"]))
