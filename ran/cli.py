@@ -1,4 +1,4 @@
-"""The command `ran`: info, data, cells, run, tables."""
+"""The command `ran`: info, data, cells, run, tables, bench."""
 
 import argparse
 import sys
@@ -8,9 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ran.bench import PARTS, bench
 from ran.choices import choose
 from ran.data import DOWNLOADS, download
-from ran.devices import is_first, several
+from ran.devices import choose_device, is_first, several
 from ran.experiments import PROFILES, TABLES, cell, configs, parse_budget, table, work_through
 from ran.network import PRESETS, build
 from ran.runs import Places, RunConfig, parse, run
@@ -40,6 +41,11 @@ def parser() -> argparse.ArgumentParser:
 
     tables = commands.add_parser("tables", help="write the tables from the records")
     tables.add_argument("--results", default="results", help="folder with paper/ and runs/ (default: %(default)s)")
+
+    timing = commands.add_parser("bench", help="measure how fast training and inference are, and leave a record")
+    timing.add_argument("--parts", nargs="+", metavar="NAME", help=f"only these: {', '.join(PARTS)}")
+    timing.add_argument("--device", default=Places.device, help="auto, cpu or cuda (default: %(default)s)")
+    timing.add_argument("--results", default="results", help="folder that receives bench/ (default: %(default)s)")
 
     train = commands.add_parser("run", help="train one network, or all cells of a table, and leave records")
     train.add_argument(
@@ -88,6 +94,8 @@ def main(words: Sequence[str] | None = None) -> int:
         elif command == "tables":
             for path in write_tables(Path(said["results"]), complain):
                 print(path)
+        elif command == "bench":
+            print(bench(choose_device(said["device"]), Path(said["results"]) / "bench", said["parts"] or PARTS))
         elif command == "cells":
             records = all_records(Path(said["results"]), complain)
             print(list_cells(said["profile"], records).to_string(index=False))

@@ -39,13 +39,15 @@ class Schedule:
         """Number of steps, where an epoch has `steps`."""
         return self.iterations if self.epochs is None else self.epochs * steps
 
-    def optimiser(self, network: nn.Module) -> torch.optim.SGD:
+    def optimiser(self, network: nn.Module, fused: bool = False) -> torch.optim.SGD:
         groups: list[dict[str, Any]] = [{"params": list(network.parameters())}]
         if not self.decay_all:
             bare = [each for each in groups[0]["params"] if each.ndim == 1]  # biases and batch norms
             shaped = [each for each in groups[0]["params"] if each.ndim > 1]
             groups = [{"params": shaped}, {"params": bare, "weight_decay": 0.0}]
-        return torch.optim.SGD(groups, self.learning_rate, self.momentum, weight_decay=self.weight_decay, nesterov=True)
+        options: dict[str, Any] = {"momentum": self.momentum, "weight_decay": self.weight_decay, "nesterov": True}
+        # True or None: False would also switch off what PyTorch does by itself
+        return torch.optim.SGD(groups, self.learning_rate, **options, fused=fused or None)
 
     def learning_rates(self, optimiser: torch.optim.SGD, total: int) -> LRScheduler:
         if self.policy == "one-cycle":

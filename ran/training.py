@@ -17,8 +17,10 @@ from tqdm import tqdm
 
 from ran.data import Data
 from ran.devices import Alone, autocast, choose_device
+from ran.engine import Engine, fastest
 from ran.schedules import Schedule
 from ran.shares import Share
+from ran.steps import GraphedStep, Step
 
 
 class TrainingDiverged(ArithmeticError):
@@ -42,40 +44,25 @@ class Evaluation(NamedTuple):
 
 
 def train_one_epoch(
-    network: nn.Module,
+    step: Step,
     batches: Iterator[tuple[Tensor, Tensor]],
-    optimiser: torch.optim.Optimizer,
     rates: LRScheduler,
-    team: Alone,
-    schedule: Schedule,
     average: AveragedModel | None = None,
 ) -> tuple[float, float]:
     """One pass over `batches`; returns the mean cross-entropy (nats) and the training error in %, both as they went.
 
-    `batches` are this device's share of the parts of steps, of which each takes `schedule.accumulate`; `network` is
-    what `team.wrap` gave; `average` follows the weights. The means are those over all devices.
+    `batches` are this device's share of the parts of steps, of which each takes `accumulate` of the step's schedule;
+    `average` follows the weights. The means are those over all devices. Nothing in the loop waits for the device.
     """
-    network.train()
-    # sums stay on the device: reading them at every step would make it wait
-    loss_sum, wrong, seen = torch.zeros((), device=team.device), torch.zeros((), device=team.device), 0
-    precision = next(network.parameters()).dtype
+    step.network.train()
     for number, (images, labels) in enumerate(batches, 1):
-        last = number % schedule.accumulate == 0
-        with autocast(team.device):
-            logits = network(images.to(precision))
-        loss = F.cross_entropy(logits.to(precision), labels, label_smoothing=schedule.label_smoothing)
-        team.backward(loss / schedule.accumulate, network, last)
+        last = number % step.schedule.accumulate == 0
+        step(images, labels, last)
         if last:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
             rates.step()
             if average is not None:
-                average.update_parameters(network)
-        loss_sum += loss.detach() * len(labels)
-        wrong += (logits.detach().argmax(1) != labels).sum()
-        seen += len(labels)
-    loss_total, wrong_total, total = team.sum(torch.stack([loss_sum, wrong, wrong.new_tensor(seen)]).double()).tolist()
-    return loss_total / total, 100 * wrong_total / total
+                average.update_parameters(step.network)
+    return step.results()
 
 
 @torch.inference_mode()
@@ -117,22 +104,24 @@ def fit(
     report: Callable[[str], None] = print,
     deadline: float | None = None,
     team: Alone | None = None,
+    engine: Engine | None = None,
 ) -> Fitted:
     """Train `network` on `data` by `schedule` and evaluate it after every epoch; nothing is chosen by the test set.
     It ends with the weights that were evaluated: where the schedule averages them, the average.
 
     `device` computes alone; a `team` (see ran.devices) does so together, with the same result up to rounding.
+    `engine` says how, the fastest one for the device unless given.
     `checkpoint`, where given, is written after every epoch and continued from where it is there; it carries
     `identity`, and one that carries another raises ValueError. Raises TrainingDiverged when the loss is not finite,
     and OutOfTime before an epoch that would end after `deadline` (of time.monotonic), judged by the one before.
     """
     team = team or Alone(device or choose_device())
     device = team.device
-    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    engine = engine or fastest(device, team, network)
+    wrapped = team.wrap(engine.prepare(network, device))
     batches = data.training_batches(schedule.batch_size, device, Share(schedule.accumulate, team.rank, team.count))
-    wrapped = team.wrap(network)
     total = schedule.total(len(batches))
-    optimiser = schedule.optimiser(network)
+    optimiser = schedule.optimiser(network, engine.fused)
     rates = schedule.learning_rates(optimiser, total)
     average = None
     if schedule.average:
@@ -146,6 +135,8 @@ def fit(
         if saved := team.from_first(_read(checkpoint) if team.rank == 0 else None):
             epochs = _restore(saved, checkpoint, identity, state)
             report(f"continued after epoch {len(epochs)} from {checkpoint}")
+    graphed = engine.graphed and schedule.accumulate == 1
+    step = (GraphedStep if graphed else Step)(wrapped, optimiser, schedule, team, engine)
     count = math.ceil(total / len(batches))
     final = None
     while len(epochs) < count:
@@ -166,9 +157,7 @@ def fit(
             or not sys.stderr.isatty()
             or parent_process() is not None,  # bars side by side overwrite each other
         )
-        train_loss, train_error = train_one_epoch(
-            wrapped, (batch for _, batch in bar), optimiser, rates, team, schedule, average
-        )
+        train_loss, train_error = train_one_epoch(step, (batch for _, batch in bar), rates, average)
         # of the slowest device: all wait for it
         trained = max(team.gather(time.perf_counter() - start))
         if not math.isfinite(train_loss):

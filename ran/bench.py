@@ -1,0 +1,77 @@
+"""`ran bench`: how fast training and inference are on this machine, against what, and what each piece brings."""
+
+import datetime
+import json
+import platform
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ran import measures
+from ran.choices import choose
+from ran.measures import SIZES, Size
+from ran.provenance import git_state, hardware, write_whole
+
+PARTS: dict[str, Callable[[Size, torch.device], Any]] = {
+    "training": measures.measure_ablation,
+    "inference": measures.measure_inference,
+    "imagenet": measures.measure_imagenet,
+    "limit": measures.measure_limit,
+    "kinds": measures.measure_kinds,
+    "growth": measures.measure_growth,
+    "starts": measures.measure_starts,
+    "side_by_side": measures.measure_side_by_side,
+}
+
+
+def bench(
+    device: torch.device,
+    folder: Path,
+    parts: Iterable[str] = PARTS,
+    size: Size | None = None,
+    report: Callable[[str], None] = print,
+) -> Path:
+    """Measure `parts` and write each, as soon as it is there, to the record of this device below `folder`.
+
+    Parts that were measured earlier stay as they are. Every part carries date, commit, versions and how long it took.
+    """
+    parts = [choose("part", part, PARTS) for part in parts]
+    about = hardware(device)
+    path = folder / ("-".join(re.sub(r"\W+", "-", str(value).lower()) for value in about.values()) + ".json")
+    record = json.loads(path.read_text()) if path.is_file() else {"hardware": about, "parts": {}}
+    size = size or SIZES[device.type]
+    for part in parts:
+        start = time.perf_counter()
+        found = PARTS[part](size, device)
+        record["parts"][part] = {
+            "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+            "git": git_state(),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "size": asdict(size),
+            "seconds": round(time.perf_counter() - start, 1),
+            "found": found,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        for line in as_lines(part, found):
+            report(line)
+    return path
+
+
+def as_lines(title: str, found: Any) -> list[str]:
+    """What a part found, for the eye; the times of the first row where rows give images/s."""
+    if isinstance(found, dict) and not any(isinstance(value, list) for value in found.values()):
+        return [title, *(f"  {name}: {value}" for name, value in found.items())]
+    if isinstance(found, dict):
+        return [line for name, rows in found.items() for line in as_lines(f"{title}, {name}", rows)]
+    lines = [title]
+    for row in found:
+        said = ", ".join(f"{name} {value}" for name, value in row.items() if name not in ("name", "all"))
+        times = row["images_per_second"] / found[0]["images_per_second"] if "images_per_second" in row else None
+        lines.append(f"  {row['name']}: {said}" + (f" (× {times:.2f})" if times else ""))
+    return lines
