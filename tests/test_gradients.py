@@ -115,6 +115,15 @@ def test_an_image_without_a_gradient_has_no_filter(sets):
     assert table.without_mask.gt(0).all() and table["filter"].between(0.1, 1).all()
 
 
+def test_a_gradient_that_is_nearly_gone_is_still_measured(sets):
+    one = shortened(sets[0], 1)
+    network = small("nal")
+    with torch.no_grad():
+        network.head[-1].bias[one.train.labels] = 70  # what is left is too small to be squared in float32
+    table = gradient_filter(network, one, one)
+    assert table.without_mask.between(0, 1e-23, inclusive="neither").all() and table["filter"].between(0.1, 1).all()
+
+
 def test_images_that_stay_in_files_are_measured_too(tmp_path):
     clean = load("folder", draw(tmp_path / "images", 10), size=64)
     noisy = with_label_noise(clean, 0.3, seed=0)
