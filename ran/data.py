@@ -41,7 +41,11 @@ class ImageSet:
 
     def head(self, count: int | None) -> "ImageSet":
         """The first `count` images; all of them for None."""
-        return ImageSet(self.images[:count], self.labels[:count], None if self.masks is None else self.masks[:count])
+        return self.take(slice(count))
+
+    def take(self, where: Tensor | slice) -> "ImageSet":
+        """The images at these places."""
+        return ImageSet(self.images[where], self.labels[where], None if self.masks is None else self.masks[where])
 
 
 @dataclass(frozen=True)

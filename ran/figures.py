@@ -140,6 +140,30 @@ def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def filtered_gradients(gradients: dict[str, pd.DataFrame]) -> Figure:
+    """How much of the gradient the mask of every module lets through, from right and from wrong labels.
+
+    `gradients` are tables as `ran.gradients.gradient_filter` gives them, one panel each. Bars are two standard errors;
+    black marks are the control, the filter of a gradient that is the same everywhere.
+    """
+    figure, panels = plt.subplots(
+        1, len(gradients), figsize=(4.6 * len(gradients), 3.4), sharey=True, layout="constrained", squeeze=False
+    )
+    for axes, (name, table) in zip(panels[0], gradients.items(), strict=True):
+        modules = list(dict.fromkeys(table.module))
+        for number, (label, marker) in enumerate((("right", "o"), ("wrong", "s"))):
+            rows = table[table.label == label]
+            places = [modules.index(module) + 0.24 * (number - 0.5) for module in rows.module]
+            axes.errorbar(places, rows["filter"], 2 * rows.filter_se, fmt=marker, capsize=4, label=f"{label} labels")
+            control = "gradient the same everywhere" if number else None
+            axes.scatter(places, rows["mask"], color="0.1", marker="_", s=130, label=control)
+        axes.set_xticks(range(len(modules)), [module.replace("_", "\n") for module in modules], fontsize=9)
+        axes.set(title=name, xlim=(-0.5, len(modules) - 0.5))
+    panels[0, 0].set_ylabel("share that the mask lets through")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    return figure
+
+
 def confusion_matrix(record: dict[str, Any]) -> Figure:
     """Share of each true class (rows, %) that was given each answer (columns), of one record.
 

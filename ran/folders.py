@@ -79,8 +79,11 @@ class FolderPart:
         """`count` images at even distances, for the first ones would be of one class; all of them for None."""
         if count is None or count >= len(self):
             return self
-        where = [len(self) * number // count for number in range(count)]
-        names, digests = (tuple(values[each] for each in where) for values in (self.names, self.digests))
+        return self.take(len(self) * torch.arange(count) // count)
+
+    def take(self, where: Tensor) -> "FolderPart":
+        """The images at these places."""
+        names, digests = (tuple(values[each] for each in where.tolist()) for values in (self.names, self.digests))
         return FolderPart(self.root, names, digests, self.labels[where], self.side, self.skipped)
 
     @cached_property

@@ -94,14 +94,15 @@ def _imagenet(name: str, modules: tuple[int, int, int], unit: str = "bottleneck"
     return NetworkConfig(name, stages, stem="imagenet", stem_channels=64, unit=unit, num_classes=1000)
 
 
-def _plain(name: str, units: int, widen: int = 1, unit: str = "bottleneck") -> NetworkConfig:
+def _plain(name: str, units: int, widen: float = 1, unit: str = "bottleneck") -> NetworkConfig:
     """A baseline without attention: three stages of `units` residual units each, `widen` times as wide.
 
     Pre-activation ResNet (He et al. 2016) with bottlenecks, wide residual network (Zagoruyko 2016) with basic units.
     """
     base = (64, 128, 256) if unit == "bottleneck" else (16, 32, 64)
     stages = tuple(
-        Stage(channels * widen, stride, 0, 0, units - 1) for channels, stride in zip(base, (1, 2, 2), strict=True)
+        Stage(round(channels * widen), stride, 0, 0, units - 1)
+        for channels, stride in zip(base, (1, 2, 2), strict=True)
     )
     return NetworkConfig(name, stages, unit=unit)
 
@@ -123,6 +124,9 @@ PRESETS: dict[str, NetworkConfig] = {
         _plain("resnet-1001", 111),
         _plain("wrn-16-8", 2, widen=8, unit="basic"),
         _plain("wrn-28-10", 4, widen=10, unit="basic"),
+        # no network of the paper but this book's control for Attention-56: as deep, and as wide as makes it about as
+        # large. 1,109,714 parameters, 8% more; 84 in the place of 88 channels come nearer and cannot be halved.
+        _plain("resnet-56-wide", 6, widen=88 / 64),
     )
 }
 

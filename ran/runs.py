@@ -18,6 +18,7 @@ from ran.attention import LEARNING
 from ran.choices import choose
 from ran.data import FIXED, IMAGE_SIZE, SOURCES, Data, load, shortened, with_label_noise
 from ran.devices import choose_device, join
+from ran.gradients import gradient_filter
 from ran.masks import GATES, MASKS
 from ran.network import PRESETS, STEMS, ResidualAttentionNetwork, build, narrowed
 from ran.probes import probe
@@ -221,8 +222,9 @@ def run(
     report: Callable[[str], None] = print,
     deadline: float | None = None,
 ) -> Run:
-    """Train `config` unless its record is there, and leave `<results>/<id>/record.json` and probes.csv (see `probe`).
+    """Train `config` unless its record is there, and leave `<results>/<id>/record.json` and measurements beside it.
 
+    These are probes.csv (see `probe`) and, where modules learned from noisy labels, gradients.csv (`gradient_filter`).
     A run that was cut off, by `deadline` for instance (see `fit`), continues at its last whole epoch. Two processes
     never train one config: the second waits and then takes the first one's record. The record holds config, schedule,
     metrics of every epoch, test and top-5 error (%), confusion matrix (rows: true class), data set with checksum and
@@ -234,15 +236,17 @@ def run(
     team = join(choose_device(places.device))
     report = report if team.rank == 0 else _say_nothing
     folder = places.folder(config)
-    data = places.load(config)
-    if config.noise:
-        data = with_label_noise(data, config.noise, config.seed)  # type: ignore[type-var]
+    clean = places.load(config)
+    data = with_label_noise(clean, config.noise, config.seed) if config.noise else clean  # type: ignore[type-var]
     for name in data.skipped:
         report(f"skipped, for it cannot be decoded: {name}")
     identity = f"{config.id} {data.fingerprint}".rstrip()
     torch.manual_seed(config.seed)
     network = config.build(len(data.classes))
     network.recompute = places.recompute
+    measures: dict[str, Callable[[], Any]] = {"probes.csv": lambda: probe(network, data)}
+    if config.noise and network.config.has_modules:
+        measures["gradients.csv"] = lambda: gradient_filter(network, clean, data)
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder.with_name(f"{folder.name}.lock")
     with _only_one(lock, report) if team.rank == 0 else nullcontext():
@@ -264,7 +268,8 @@ def run(
             text = as_text(start | make_record(config, data, network, team, fitted))
             record = json.loads(text)
             if team.rank == 0:
-                (folder / "probes.csv").unlink(missing_ok=True)  # of a training whose record was taken away
+                for name in measures:
+                    (folder / name).unlink(missing_ok=True)  # of a training whose record was taken away
                 torch.save(network.cpu().state_dict(), weights)
                 write_whole(record_file, text)
                 checkpoint.unlink(missing_ok=True)
@@ -272,9 +277,10 @@ def run(
         if team.rank > 0 or not weights.is_file():
             return Run(record, folder, data, None)
         network.load_state_dict(torch.load(weights, weights_only=True))
-        if not (folder / "probes.csv").is_file():
-            table = probe(network.to(team.device), data)
-            write_whole(folder / "probes.csv", table.to_csv(index=False, float_format="%.6g"))
+        network.to(team.device)
+        for name, measure in measures.items():
+            if not (folder / name).is_file():
+                write_whole(folder / name, measure().to_csv(index=False, float_format="%.6g"))
         return Run(record, folder, data, network.cpu().eval())
 
 

@@ -177,6 +177,11 @@ def read_probes(record: dict[str, Any]) -> pd.DataFrame:
     return pd.read_csv(record["folder"] / "probes.csv")
 
 
+def read_gradients(record: dict[str, Any]) -> pd.DataFrame:
+    """What `gradient_filter` measured of a recorded network. Raises FileNotFoundError where that was not kept."""
+    return pd.read_csv(record["folder"] / "gradients.csv")
+
+
 def list_cells(profile: str, records: Records) -> pd.DataFrame:
     """Every cell of every table at `profile`: its name, the paper's error, the recorded one, and the run."""
     errors = {record["id"]: f"{record['test_error']:.2f}" for record in records}

@@ -108,11 +108,12 @@ def test_a_stale_copy_is_refused(repository):
     assert "cells are not those of" in "; ".join(faults(executed, root))
 
 
-def test_a_chapter_that_shows_records_follows_them(repository):
+@pytest.mark.parametrize("name", ["record.json", "probes.csv", "gradients.csv"])
+def test_a_chapter_that_shows_records_follows_them(repository, name):
     root, executed = repository
     chapter = root / "notebooks" / "06_page.ipynb"
     shutil.copy(root / "notebooks" / "page.ipynb", chapter)
-    record = root / "results" / "runs" / "a-run" / "record.json"
+    record = root / "results" / "runs" / "a-run" / name
     record.parent.mkdir(parents=True)
     record.write_text("{}")
     assert faults(executed, root) == []  # a chapter that shows none

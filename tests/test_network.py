@@ -14,6 +14,7 @@ from ran.masks import MASKS
 
 # attention modules per stage, and parameters as the paper's structure gives them (paper: 1.9M, 5.1M, 8.6M)
 BASELINES = {"resnet-164": 1.7e6, "resnet-1001": 10.3e6, "wrn-16-8": 11.0e6, "wrn-28-10": 36.5e6}  # as published
+CONTROLS = {"resnet-56-wide": ("attention-56", 1_109_714)}  # this book's own, the network that each is for, parameters
 SIZES = {
     "attention-56": (1, 1_030_362),
     "attention-92": (2, 1_841_242),
@@ -44,7 +45,7 @@ def outline(name, **options):
 
 
 def test_every_preset_is_measured():
-    assert {*SIZES, *BASELINES, *IMAGENET} == set(PRESETS)
+    assert {*SIZES, *BASELINES, *CONTROLS, *IMAGENET} == set(PRESETS)
 
 
 @pytest.mark.parametrize(("name", "digest"), [("attention-56", "310b7a75dfe33d59"), ("wrn-16-8", "14b9b7223a731a7d")])
@@ -63,6 +64,17 @@ def test_baselines_have_their_published_sizes(name):
         assert network.depth == int(name.split("-")[1])
 
 
+@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("narrow", [1, 2])
+def test_controls_have_depth_and_about_the_size_of_what_they_are_for(name, narrow):
+    of, parameters = CONTROLS[name]
+    network, its = build(name, narrow), build(of, narrow)
+    counts = [sum(p.numel() for p in each.parameters()) for each in (network, its)]
+    assert not network.config.has_modules and network.depth == its.depth == int(name.split("-")[1])
+    assert counts[0] == pytest.approx(counts[1], rel=0.08)
+    assert narrow > 1 or counts[0] == parameters
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_parameters_and_depth(name):
     network, (modules, parameters) = build(name), SIZES[name]
@@ -72,7 +84,7 @@ def test_parameters_and_depth(name):
         assert network.depth == 36 * modules + 20
 
 
-@pytest.mark.parametrize("name", [*SIZES, "resnet-164", "wrn-16-8"])
+@pytest.mark.parametrize("name", [*SIZES, *CONTROLS, "resnet-164", "wrn-16-8"])
 def test_every_parameter_receives_a_gradient(name):
     network = build(name)
     torch.nn.functional.cross_entropy(network(torch.randn(4, 3, 32, 32)), torch.arange(4)).backward()

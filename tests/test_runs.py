@@ -7,12 +7,14 @@ import threading
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
 
 from ran import build
 from ran.cli import main
+from ran.data import load, shortened, with_label_noise
 from ran.runs import Places, RunConfig, notebook_parameters, parse, run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -171,6 +173,34 @@ def test_a_record_without_weights_is_still_shown(finished, tmp_path):
     (tmp_path / config.id / "record.json").write_text(json.dumps(done.record))
     found = run(config, Places(results=str(tmp_path)), report=lambda _: None)
     assert found.network is None and found.record == done.record
+
+
+def test_gradients_are_measured_where_a_mask_met_noisy_labels(finished, tmp_path):
+    _, _, clean = finished
+    assert {path.name for path in clean.folder.iterdir()} == {"record.json", "weights.pt", "probes.csv"}
+    config, places = parse({**TINY, "noise": 0.5, "results": str(tmp_path)})
+    gradients = run(config, places, report=lambda _: None).folder / "gradients.csv"
+    first = gradients.read_bytes()
+    table = pd.read_csv(gradients)
+    before = load("shapes").train.head(64).labels
+    wrong = int((before != with_label_noise(shortened(load("shapes"), 64), 0.5, seed=0).train.labels).sum())
+    assert table["count"].tolist() == [64 - wrong, wrong] * 3 and table.label.tolist() == ["right", "wrong"] * 3
+    gradients.write_text("kept")
+    run(config, places, report=lambda _: None)
+    assert gradients.read_text() == "kept"  # what is there is not measured again
+    gradients.unlink()
+    run(config, places, report=lambda _: None)
+    assert gradients.read_bytes() == first  # by the weights that were kept
+    gradients.write_text("of another training")
+    (gradients.parent / "record.json").unlink()
+    run(config, places, report=lambda _: None)
+    assert pd.read_csv(gradients)["count"].tolist() == table["count"].tolist()
+
+
+def test_a_network_without_masks_leaves_no_gradients(tmp_path):
+    config, places = parse({**TINY, "network": "resnet-56-wide", "narrow": 2, "noise": 0.5, "results": str(tmp_path)})
+    done = run(config, places, report=lambda _: None)
+    assert {path.name for path in done.folder.iterdir()} == {"record.json", "weights.pt", "probes.csv"}
 
 
 def test_two_processes_do_not_train_one_run(finished):
