@@ -52,9 +52,13 @@ class Engine:
         That is the network itself, or its twin with compiled units, which are compiled in the first step.
         """
         network.to(device, memory_format=self.layout)  # type: ignore[call-overload]
+        self.settle(device)
+        return compiled_twin(network) if self.compiled else network
+
+    def settle(self, device: torch.device) -> None:
+        """Have this process keep memory as the engine does, which `prepare` does too: after the turn of another."""
         if device.type == "cpu":
             keep_freed_memory(self.keeps_memory)
-        return compiled_twin(network) if self.compiled else network
 
     @property
     def layout(self) -> torch.memory_format:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ran.data import DataSet, ImageSet, load
 from ran.devices import Alone
-from ran.engine import Engine, keep_freed_memory
+from ran.engine import Engine
 from ran.limits import wait
 from ran.schedules import SCHEDULES
 from ran.steps import WARM_UP, GraphedStep, Step
@@ -36,8 +36,7 @@ class Loop:
 
     def warm(self) -> None:
         """Come to the speed that lasts: kernels compiled and recorded, memory as this engine keeps it."""
-        if self.device.type == "cpu":
-            keep_freed_memory(self.engine.keeps_memory)
+        self.engine.settle(self.device)
         steps = WARM_UP + 1 if self.step.seen == 0 and self.engine.graphed else 1
         train_one_epoch(self.step, islice(self.batches.epoch(self.generator), steps), self.rates)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from ran.devices import choose_device
-from ran.engine import PLAIN, Engine, fastest, keep_freed_memory
+from ran.engine import PLAIN, Engine, fastest
 from ran.folding import folded
 from ran.limits import copy_rate, count, least_seconds, product_rate, wait
 from ran.loops import Loop, Rows, Turn, alternate, images_like_cifar, noise_images
@@ -96,8 +96,7 @@ def measure_ablation(size: Size, device: torch.device) -> Rows:
     batch = next(iter(PlainLoop(nn.Linear(1, 1), data, size.batch, device, workers=0).training))
 
     def warm() -> None:
-        if device.type == "cpu":
-            keep_freed_memory(False)
+        PLAIN.settle(device)
         plain.network.train()
         plain.step(*(each.to(device) for each in batch))
 
@@ -119,8 +118,7 @@ def inference(network: nn.Module, images: Tensor, engine: Engine, times: int) ->
         return times * len(images)
 
     def warm() -> None:
-        if images.device.type == "cpu":
-            keep_freed_memory(engine.keeps_memory)
+        engine.settle(images.device)
         work(1)
 
     return Turn(work, warm)
@@ -131,7 +129,7 @@ def measure_inference(size: Size, device: torch.device) -> Rows:
     data, engine = images_like_cifar(size.batch, size.test_images), fastest(device)
     network = build(size.network, size.narrow)
     plain = PlainLoop(build(size.network, size.narrow), data, size.batch, device)
-    turns = {"plain loop": Turn(plain.test, lambda: device.type == "cpu" and keep_freed_memory(False))}
+    turns = {"plain loop": Turn(plain.test, lambda: PLAIN.settle(device))}
     variants = {"ran": network, "ran, batch norm folded": folded(network)}
     for name, variant in variants.items():
         engine.prepare(variant, device)
@@ -139,30 +137,30 @@ def measure_inference(size: Size, device: torch.device) -> Rows:
         def work(variant: nn.Module = variant) -> int:
             return len(evaluate(variant, data, device).predictions)
 
-        turns[name] = Turn(work, lambda: device.type == "cpu" and keep_freed_memory())
+        turns[name] = Turn(work, lambda: engine.settle(device))
     return alternate(turns, size.rounds, device)
 
 
 def measure_imagenet(size: Size, device: torch.device) -> dict[str, Rows]:
     """Attention-56 at 224×224 against pytorchcv's, on batches that are there already: training, and inference."""
     side = STEMS["imagenet"].image_size
-    data = noise_images(size.imagenet_batch, side, 1000)
     ours, theirs = build("attention-56-imagenet"), pytorchcv_attention_56()
     engine = fastest(device, network=ours)
-    turns, rest = {}, {}
+    found, turns = {}, {}
     for name, network, how in (("pytorchcv", theirs, PLAIN), ("ran", ours, engine)):
-        loop = Loop(network, data, size.imagenet_batch, device, how)
+        loop = Loop(network, noise_images(size.imagenet_batch, side, 1000), size.imagenet_batch, device, how)
         turns[name] = Turn(partial(loop.steps, size.steps), loop.warm)
-    training = alternate(turns, size.rounds, device)
-    images = data.normalise(data.train.images.to(device))
-    for name, network, how in (
-        ("pytorchcv", theirs, PLAIN),
-        ("ran", ours, engine),
-        ("ran, batch norm folded", folded(ours), engine),
-    ):
-        batch = images if how.channels_last else images.contiguous()
-        rest[name] = inference(network, batch, how, size.steps)
-    return {"training": training, "inference": alternate(rest, size.rounds, device)}
+    found[f"training, batch {size.imagenet_batch}"] = alternate(turns, size.rounds, device)
+    variants = {"pytorchcv": (theirs, PLAIN), "ran": (ours, engine), "ran, batch norm folded": (folded(ours), engine)}
+    for batch in (size.imagenet_batch, 4 * size.imagenet_batch):
+        data = noise_images(batch, side, 1000)
+        images = data.normalise(data.train.images.to(device))
+        turns = {
+            name: inference(network, images.contiguous(memory_format=how.layout), how, size.steps)
+            for name, (network, how) in variants.items()
+        }
+        found[f"inference, batch {batch}"] = alternate(turns, size.rounds, device)
+    return found
 
 
 KINDS = {  # of PyTorch's operations and kernels, by what their names hold; the first that fits
