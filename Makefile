@@ -20,9 +20,6 @@ book: $(READY) ## run the notebooks that changed and build the book into _build/
 test: book ## run all tests, those of the built book included
 	@$(BIN)/pytest
 
-# glibc would hand the memory of every step back to the system and ask for it again, a tenth of the time
-reproduce: export MALLOC_TRIM_THRESHOLD_ = 4000000000
-reproduce: export MALLOC_MMAP_THRESHOLD_ = 4000000000
 reproduce: $(READY) ## run the cells of all tables that have no record: make reproduce PROFILE=smoke
 	@$(BIN)/ran run --table all --profile $(PROFILE) --jobs $(JOBS) $(OPTIONS)
 

@@ -63,6 +63,11 @@ def bench(
     return path
 
 
+def read_bench(folder: Path) -> list[dict[str, Any]]:
+    """The records below `folder`, one for each device, by name."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
 def as_lines(title: str, found: Any) -> list[str]:
     """What a part found, for the eye; the times of the first row where rows give images/s."""
     if isinstance(found, dict) and not any(isinstance(value, list) for value in found.values()):

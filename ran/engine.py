@@ -31,6 +31,7 @@ class Engine:
     `fused`: one kernel of the optimiser for many weights at once.
     `compiled`: kernels for the residual unit, compiled once for each of its kinds and not for the network as a whole,
     whose compilation would take minutes.
+    `tuned`: on a GPU, cuDNN tries its kernels for each convolution and goes on with the fastest.
     `graphed`: on a GPU, the kernels of a step are recorded once and then launched as one CUDA graph, so that small
     batches do not wait for Python.
     """
@@ -39,6 +40,7 @@ class Engine:
     bf16: bool = False
     keeps_memory: bool = False
     fused: bool = False
+    tuned: bool = False
     compiled: bool = False
     graphed: bool = False
 
@@ -56,7 +58,8 @@ class Engine:
         return compiled_twin(network) if self.compiled else network
 
     def settle(self, device: torch.device) -> None:
-        """Have this process keep memory as the engine does, which `prepare` does too: after the turn of another."""
+        """Set what holds for the whole process: done by `prepare`, and again after the turn of another engine."""
+        torch.backends.cudnn.benchmark = self.tuned
         if device.type == "cpu":
             keep_freed_memory(self.keeps_memory)
 
@@ -85,7 +88,7 @@ def fastest(device: torch.device, team: Alone | None = None, network: nn.Module 
         return Engine(channels_last=True, bf16=bf16, keeps_memory=True)
     whole = (team is None or team.count == 1) and not getattr(network, "recompute", False)
     compiled = whole and isinstance(network, ResidualAttentionNetwork)
-    return Engine(channels_last=True, bf16=bf16, fused=True, compiled=compiled, graphed=whole)
+    return Engine(channels_last=True, bf16=bf16, fused=True, tuned=True, compiled=compiled, graphed=whole)
 
 
 def compiled_twin(network: nn.Module, backend: str | Callable[..., Any] = "inductor") -> nn.Module:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import ceil
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,8 +34,14 @@ INDEX = ".ran-index.json"
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 → (B, 3, H, W) float32; `mean` and `std` (3,) are those of the training pixels in [0, 1]."""
-    scale = 255 * std.to(images.device)
-    return ((images - 255 * mean.to(images.device)) / scale).permute(0, 3, 1, 2)
+    shift, scale = _in_bytes(mean, std, images.device)
+    return ((images - shift) / scale).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+def _in_bytes(mean: Tensor, std: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Moved to a device once: done for each batch, it would make Python wait for the GPU."""
+    return 255 * mean.to(device), 255 * std.to(device)
 
 
 def augmentation(size: int) -> v2.Transform:

@@ -74,6 +74,7 @@ def pieces(device: torch.device) -> dict[str, Engine]:
         "channels_last": "channels_last",
         "bf16": "bfloat16",
         "fused": "fused optimiser",
+        "tuned": "tuned convolutions",
         "compiled": "compiled units",
         "graphed": "CUDA graph",
     }
