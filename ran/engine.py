@@ -109,7 +109,7 @@ def compiled_twin(network: nn.Module, backend: str | Callable[..., Any] = "induc
 
 # of glibc's malloc.h; the values it comes to by itself when blocks of the largest size it keeps have been freed
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-KEEPING = {M_MMAP_THRESHOLD: 1 << 30, M_TRIM_THRESHOLD: (1 << 31) - 1, M_TOP_PAD: 1 << 28}
+KEEPING = {M_MMAP_THRESHOLD: 1 << 30, M_TRIM_THRESHOLD: -1, M_TOP_PAD: 1 << 28}  # -1: however much is free
 USUAL = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20, M_TOP_PAD: 128 << 10}
 
 
