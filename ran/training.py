@@ -119,7 +119,9 @@ def fit(
     device = team.device
     engine = engine or fastest(device, team, network)
     wrapped = team.wrap(engine.prepare(network, device))
-    batches = data.training_batches(schedule.batch_size, device, Share(schedule.accumulate, team.rank, team.count))
+    batches = data.training_batches(
+        schedule.batch_size, device, Share(schedule.accumulate, team.rank, team.count), schedule.mixing
+    )
     total = schedule.total(len(batches))
     optimiser = schedule.optimiser(network, engine.fused)
     rates = schedule.learning_rates(optimiser, total)
