@@ -30,7 +30,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     }
 }
 # chapters that show records: one that is added or changed makes their executed copies stale
-RECORD_FILES = ("paper/*.csv", "*/*/record.json", "*/*/probes.csv")
+RECORD_FILES = ("paper/*.csv", "*/*/record.json", "*/*/probes.csv", "bench/*.json")
 SHOW_RECORDS = re.compile(r"(0[6-9]|1\d)_")
 
 

@@ -34,15 +34,15 @@ LABELS = {
     "spatial": "f3, spatial",
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
-    "recipe-plain": "short, longer",
+    "recipe-plain": "short for longer",
     "recipe-warm-up": "+ brief warm-up",
     "recipe-bare": "+ no decay of biases and norms",
     "recipe-smoothing": "+ label smoothing",
     "recipe-average": "+ averaged weights",
     "recipe-cutout": "+ cutout",
     "best": "best (+ mixup)",
-    "recipe-gentle": "best, mixup with alpha 0.2",
-    "recipe-cutmix": "best, cutmix for cutout and mixup",
+    "recipe-gentle": "best with mixup of alpha 0.2",
+    "recipe-cutmix": "best with cutmix for cutout and mixup",
 }
 NOT_RUN = "not run"
 Records = Sequence[dict[str, Any]]
