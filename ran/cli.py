@@ -12,8 +12,9 @@ from ran.bench import PARTS, bench
 from ran.choices import choose
 from ran.data import DOWNLOADS, download
 from ran.devices import choose_device, is_first, several
-from ran.experiments import PROFILES, TABLES, cell, configs, parse_budget, table, work_through
+from ran.experiments import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
 from ran.network import PRESETS, build
+from ran.records import measured
 from ran.runs import Places, RunConfig, parse, run
 from ran.tables import all_records, list_cells, write_tables
 from ran.training import TrainingDiverged
@@ -35,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     fetch.add_argument("name", help=f"one of {', '.join(DOWNLOADS)}")
     fetch.add_argument("--data-root", default=Places.data_root, help="folder to put it in (default: %(default)s)")
 
-    listing = commands.add_parser("cells", help="list the cells of the paper's tables, and which have a record")
+    listing = commands.add_parser("cells", help="list the cells of all tables, and which have a record")
     listing.add_argument("--profile", default="short", help=f"one of {', '.join(PROFILES)} (default: %(default)s)")
     listing.add_argument("--results", default="results", help="folder with runs/ and smoke/ (default: %(default)s)")
 
@@ -49,7 +50,10 @@ def parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("run", help="train one network, or all cells of a table, and leave records")
     train.add_argument(
-        "--table", nargs="+", metavar="NAME", help=f"run what these tables lack: {', '.join(TABLES)}, or all"
+        "--table",
+        nargs="+",
+        metavar="NAME",
+        help=f"run what these lack: {', '.join((*TABLES, *OWN))}, or all (the paper's)",
     )
     train.add_argument(
         "--cell", nargs="+", metavar="NAME", help="with one --table: these cells of it (see `ran cells`)"
@@ -107,7 +111,8 @@ def main(words: Sequence[str] | None = None) -> int:
             finished = run(*parse(said))
             if not is_first():
                 return 0
-            print(f"test error {finished.record['test_error']:.2f}%: {finished.folder / 'record.json'}")
+            record = finished.record
+            print(f"{measured(record)} error {record['test_error']:.2f}%: {finished.folder / 'record.json'}")
     except (ValueError, TypeError, FileNotFoundError, TrainingDiverged) as error:
         print(f"ran {command}: {error}", file=sys.stderr)
         return 2

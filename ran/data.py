@@ -22,6 +22,7 @@ from torchvision import datasets as tv
 from ran import shapes
 from ran.choices import choose
 from ran.folders import FolderData, load_folder, normalise
+from ran.mixing import PLAIN, Mixing
 from ran.shares import WHOLE, Share
 
 IMAGE_SIZE = shapes.SIZE  # pixels along a side, in all sets but image folders
@@ -85,8 +86,10 @@ class DataSet:
         """
         return normalise(images, self.mean, self.std)
 
-    def training_batches(self, size: int, device: torch.device, share: Share = WHOLE) -> "TrainingBatches":
-        return TrainingBatches(self, size, device, share)
+    def training_batches(
+        self, size: int, device: torch.device, share: Share = WHOLE, mixing: Mixing = PLAIN
+    ) -> "TrainingBatches":
+        return TrainingBatches(self, size, device, share, mixing)
 
     def test_batches(self, device: torch.device, share: Share = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         return evaluation_batches(self, device, share=share)
@@ -239,10 +242,13 @@ class TrainingBatches:
     """A training set on its device; every epoch is a new shuffle with new crops and flips, gathered batch by batch.
 
     `size` images make a step, and `len` is the number of steps in an epoch; `share` is what of it comes from here.
+    `mixing` is what is done beside.
     """
 
-    def __init__(self, data: DataSet, batch_size: int, device: torch.device, share: Share = WHOLE):
-        self.data, self.device = data, device
+    def __init__(
+        self, data: DataSet, batch_size: int, device: torch.device, share: Share = WHOLE, mixing: Mixing = PLAIN
+    ):
+        self.data, self.device, self.mixing = data, device, mixing
         self.size = min(batch_size, len(data.train))
         self.portions = share.of_step(self.size)
         self.height, self.width = data.train.images.shape[1:3]
@@ -254,22 +260,32 @@ class TrainingBatches:
         return len(self.labels) // self.size  # the last, incomplete batch of a shuffle is left out
 
     def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images (B, 3, H, W) float32 channels_last, labels (B,)); all chance comes from `generator` (CPU)."""
+        """Yield (images (B, 3, H, W) float32 channels_last, labels (B,)); all chance comes from `generator` (CPU).
+
+        Where images are mixed, labels are probabilities (B, classes).
+        """
         count = len(self.labels)
         order = torch.randperm(count, generator=generator).to(self.device)
         top, left = torch.randint(2 * PADDING + 1, (2, count, 1), generator=generator).to(self.device)
         flipped = torch.rand(count, 1, generator=generator).to(self.device) < 0.5
         rows = torch.arange(self.height, device=self.device)
         columns = torch.arange(self.width, device=self.device)
-        for start, portion in product(range(0, len(self) * self.size, self.size), self.portions):
-            part = slice(start + portion.start, start + portion.stop)
-            index = order[part]
-            across = left[part] + torch.where(flipped[part], columns.flip(0), columns)  # (B, W)
+        labels = self.labels[order]
+        # drawn last: what else is drawn is the same with it and without
+        mixture = self.mixing.draw(count, (self.height, self.width), generator, self.device)
+
+        def view(places: slice | Tensor) -> Tensor:
+            index = order[places]
+            across = left[places] + torch.where(flipped[places], columns.flip(0), columns)  # (B, W)
             # one gather crops, flips and batches, and its result lies in channels_last order already
             images = self.padded[
-                index[:, None, None], (top[part] + rows)[:, :, None], across[:, None, :]
+                index[:, None, None], (top[places] + rows)[:, :, None], across[:, None, :]
             ]  # (B, H, W, 3)
-            yield self.data.normalise(images), self.labels[index]
+            return self.data.normalise(images)
+
+        for start, portion in product(range(0, len(self) * self.size, self.size), self.portions):
+            part = slice(start + portion.start, start + portion.stop)
+            yield mixture.batch(part, view, labels, len(self.data.classes))
 
 
 def _pad(images: NDArray, colour: NDArray) -> NDArray:

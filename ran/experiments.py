@@ -2,6 +2,8 @@
 
 A table's columns are fields of RunConfig, and `error`, the paper's number in %. What a table does not name is as in
 RunConfig, on CIFAR-10. A cell that stands in two tables is one run. A profile says how all of them are run.
+
+Beside them stands a table of our own, `recipe`: cells that name their schedules and have no number of the paper.
 """
 
 import os
@@ -10,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from multiprocessing import get_context
 from typing import Any
@@ -21,11 +23,13 @@ import torch
 from ran.choices import choose
 from ran.provenance import ROOT
 from ran.runs import Places, RunConfig, run
+from ran.schedules import RECIPE
 from ran.training import OutOfTime
 
 PAPER = ROOT / "results" / "paper"
 # most valuable first: what the paper claims, then what it compares with
 TABLES = ("arl_vs_nal", "attention_types", "mask_structures", "noisy_labels", "cifar")
+OWN = ("recipe",)
 
 
 @dataclass(frozen=True)
@@ -71,14 +75,15 @@ PROFILES: dict[str, Profile] = {
     "short": Profile("short"),
     "paper": Profile("paper"),
 }
+PROFILE_SCHEDULES = {profile.schedule for profile in PROFILES.values()}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of the paper: what it varies (fields of RunConfig), and its test error in %."""
+    """One number of a table: what it varies (fields of RunConfig), and the paper's test error in %, if it has one."""
 
     varied: dict[str, Any]
-    error: float
+    error: float | None = None
 
     @property
     def name(self) -> str:
@@ -94,17 +99,34 @@ class Cell:
             )
         return RunConfig(**settled, **options)
 
-    def wanted(self, profile: str = "short") -> dict[str, Any]:
-        """All fields of RunConfig that a record must have to stand in this cell: everything but schedule and seed."""
-        config = self.config(profile)
+    def holds(self, config: Mapping[str, Any], profile: str = "short") -> bool:
+        """Whether a record of `config`, all fields of a RunConfig, stands in this cell, whatever its seed and length.
+
+        Its schedule is the cell's own or, where the cell names none, that of any profile: what was trained by a recipe
+        of ours stands in no table of the paper. What was measured on held-out images stands in no table at all.
+        """
+        wanted = asdict(self.config(profile))
+        schedules = [self.varied["schedule"]] if "schedule" in self.varied else PROFILE_SCHEDULES
         free = ("schedule", "epochs", "seed")
-        return {name: getattr(config, name) for name in config.__dataclass_fields__ if name not in free}
+        return config["schedule"] in schedules and all(
+            config[name] == wanted[name] for name in wanted if name not in free
+        )
+
+
+# every step of the recipe in the smaller network of the goals, the whole recipe in the larger ones too
+RECIPE_CELLS = tuple(
+    Cell({"network": network, "schedule": schedule})
+    for network, schedules in (("attention-92", [*RECIPE]), ("attention-236", ["best"]), ("attention-452", ["best"]))
+    for schedule in schedules
+)
 
 
 @cache
 def table(name: str) -> tuple[Cell, ...]:
-    """The cells of one table of the paper. Raises ValueError for an unknown name, with the known ones."""
-    frame = pd.read_csv(PAPER / f"{choose('table', name, TABLES)}.csv")
+    """The cells of one table, the paper's or ours. Raises ValueError for an unknown name, with the known ones."""
+    if choose("table", name, (*TABLES, *OWN)) in OWN:
+        return RECIPE_CELLS
+    frame = pd.read_csv(PAPER / f"{name}.csv")
     rows = frame.drop(columns="error").to_dict("records")
     return tuple(
         Cell({str(key): value for key, value in row.items()}, error)

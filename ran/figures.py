@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ran.data import Data
 from ran.network import ResidualAttentionNetwork
+from ran.records import measured
 
 
 def set_theme() -> None:
@@ -24,8 +25,8 @@ def learning_curves(record: dict[str, Any]) -> Figure:
     numbers = [epoch["epoch"] for epoch in record["epochs"]]
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for panel, quantity, label in zip(panels, ("loss", "error"), ("cross-entropy (nats)", "error (%)"), strict=True):
-        for part, style in (("train", "o--"), ("test", "o-")):
-            panel.plot(numbers, [epoch[f"{part}_{quantity}"] for epoch in record["epochs"]], style, label=part)
+        for part, name, style in (("train", "train", "o--"), ("test", measured(record), "o-")):
+            panel.plot(numbers, [epoch[f"{part}_{quantity}"] for epoch in record["epochs"]], style, label=name)
         panel.set(xlabel="epoch", ylabel=label, ylim=(0, None))
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend()

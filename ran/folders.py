@@ -21,6 +21,7 @@ from torchvision import datasets as tv
 from torchvision.transforms import v2
 from tqdm import tqdm
 
+from ran.mixing import PLAIN, Mixing
 from ran.provenance import write_whole
 from ran.shares import WHOLE, Share
 
@@ -149,7 +150,11 @@ class FolderData:
         """(B, H, W, 3) uint8 → (B, 3, H, W) float32 in channels_last order, by ImageNet's mean and deviation."""
         return normalise(images, self.mean, self.std)
 
-    def training_batches(self, size: int, device: torch.device, share: Share = WHOLE) -> "FolderBatches":
+    def training_batches(
+        self, size: int, device: torch.device, share: Share = WHOLE, mixing: Mixing = PLAIN
+    ) -> "FolderBatches":
+        if mixing != PLAIN:
+            raise ValueError(f"image folders are not trained with {mixing}: take a schedule without cutout and mixing.")
         return FolderBatches(self, min(size, len(self.train)), device, share)
 
     def test_batches(self, device: torch.device, share: Share = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:

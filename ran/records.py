@@ -39,6 +39,7 @@ def make_record(
         "config": asdict(config),
         "schedule": asdict(config.recipe),
         "parameters": sum(p.numel() for p in network.parameters()),
+        "measured_on": config.measured_on,  # and so for all that is called test here
         "test_error": fitted.final.error,
         "test_top5_error": fitted.final.top5_error,
         "wall_seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
@@ -64,6 +65,11 @@ def make_record(
         "epochs": epochs,
         "confusion": confusion.tolist() if classes <= CONFUSION_CLASSES else None,
     }
+
+
+def measured(record: dict[str, Any]) -> str:
+    """What the images of a record's errors are called: test, or held-out."""
+    return "held-out" if record["config"].get("held_out") else "test"
 
 
 def as_text(record: dict[str, Any]) -> str:

@@ -16,10 +16,12 @@ from filelock import FileLock, Timeout
 
 from ran.attention import LEARNING
 from ran.choices import choose
-from ran.data import FIXED, IMAGE_SIZE, SOURCES, Data, load, shortened, with_label_noise
+from ran.data import FIXED, IMAGE_SIZE, SOURCES, Data, DataSet, load, shortened, with_label_noise
 from ran.devices import choose_device, join
 from ran.gradients import gradient_filter
+from ran.holdout import hold_out
 from ran.masks import GATES, MASKS
+from ran.mixing import PLAIN
 from ran.network import PRESETS, STEMS, ResidualAttentionNetwork, build, narrowed
 from ran.probes import probe
 from ran.provenance import git_state, write_whole
@@ -53,6 +55,7 @@ class RunConfig:
     accumulate: int = option(1, "parts in which a step takes its batch, one after the other, to save memory")
     seed: int = option(0, "seed of initialisation, shuffling and augmentation")
     train_images: int | None = option(None, "train on this many images only, where given")
+    held_out: int = option(0, "measure on that many training images, kept out of training, and not on the test set")
     narrow: int = option(1, "divide the network's channels by this; the paper's tables take 1")
 
     def __post_init__(self) -> None:
@@ -64,6 +67,7 @@ class RunConfig:
             (1, "accumulate"),
             (0, "seed"),
             (1, "train_images"),
+            (0, "held_out"),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -74,6 +78,9 @@ class RunConfig:
             raise ValueError(
                 f"size and test_size go with the data set folder; images of {self.dataset} have their own."
             )
+        if self.dataset not in FIXED and (self.held_out or self.recipe.mixing != PLAIN):
+            what = "held_out" if self.held_out else f"the schedule {self.schedule}, with its cutout or mixing,"
+            raise ValueError(f"{what} goes with {', '.join(FIXED)}: image folders are not prepared for it.")
         smallest = STEMS[PRESETS[self.network].stem].smallest_input
         for side in self.sides:
             if side < smallest:
@@ -89,6 +96,13 @@ class RunConfig:
         """Sides of training and test images, in pixels."""
         own = IMAGE_SIZE if self.dataset in FIXED else STEMS[PRESETS[self.network].stem].image_size
         return self.size or own, self.test_size or self.size or own
+
+    @property
+    def measured_on(self) -> str:
+        """The images of its errors."""
+        if self.held_out:
+            return f"{self.held_out:,} training images that were held out; no test image was used"
+        return "the test set"
 
     @cached_property
     def recipe(self) -> Schedule:
@@ -110,8 +124,9 @@ class RunConfig:
         size = [] if self.dataset in FIXED else [sides]
         variant = [value for key, value in _not_default(self).items() if key in ("mask", "gate")]
         noise = [f"noise{100 * self.noise:g}"] if self.noise else []
+        held_out = [f"heldout{self.held_out}"] if self.held_out else []
         narrow = [f"narrow{self.narrow}"] if self.narrow > 1 else []
-        what = [self.network, *narrow, *attention, *variant, self.dataset, *size, *noise]
+        what = [self.network, *narrow, *attention, *variant, self.dataset, *size, *noise, *held_out]
         return "-".join([*what, self.schedule, length, f"seed{self.seed}", digest])
 
     def build(self, num_classes: int) -> ResidualAttentionNetwork:
@@ -142,10 +157,13 @@ class Places:
             raise ValueError(f"workers must be at least 0, not {self.workers}.")
 
     def load(self, config: RunConfig) -> Data:
-        """The data of one run, before label noise."""
+        """The data of one run, before label noise; its test part is what is measured (see RunConfig.measured_on)."""
         size, test_size = config.sides
         reading = {} if config.dataset in FIXED else {"size": size, "test_size": test_size, "workers": self.workers}
         data = load(config.dataset, self.data_root, **reading)
+        if config.held_out:
+            assert isinstance(data, DataSet)  # RunConfig refuses image folders
+            data = hold_out(data, config.held_out)
         return shortened(data, config.train_images)  # type: ignore[type-var]
 
     def folder(self, config: RunConfig) -> Path:
@@ -261,6 +279,8 @@ def run(
                 )
         else:
             report(f"{config.id} on {team.device.type}" + (f", {team.count} devices" if team.count > 1 else ""))
+            if config.held_out:
+                report(f"what is called test below is measured on {config.measured_on}")
             start = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "git": git_state()}
             fitted = fit(
                 network, data, config.recipe, config.seed, None, checkpoint, identity, report, deadline, team=team

@@ -12,8 +12,9 @@ WARM_UP = 3  # steps as written before a graph is recorded: kernels are compiled
 
 
 class Step:
-    """Called with a batch, it trains on it: images (B, 3, H, W), labels (B,).
+    """Called with a batch, it trains on it: images (B, 3, H, W); labels (B,), or (B, classes) where they are mixed.
 
+    Mixed labels are probabilities; an answer to them is right where it is the likeliest class, the first of equals.
     `network` is what `team.wrap` gave. Of the parts of a step (see Schedule), the `last` one moves the weights.
     """
 
@@ -34,14 +35,17 @@ class Step:
         """The step as written."""
         with self.engine.autocast(self.team.device):
             logits = self.network(images.to(self.precision, memory_format=self.engine.layout))
+        mixed = labels.ndim == 2
+        target = labels.to(self.precision) if mixed else labels
         smoothing = self.schedule.label_smoothing
-        loss = F.cross_entropy(logits.to(self.precision), labels, label_smoothing=smoothing)
+        loss = F.cross_entropy(logits.to(self.precision), target, label_smoothing=smoothing)
         self.team.backward(loss / self.schedule.accumulate, self.network, last)
         if last:
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)
         self.loss_sum += loss.detach() * len(labels)
-        self.wrong += (logits.detach().argmax(1) != labels).sum()
+        right = labels.argmax(1) if mixed else labels
+        self.wrong += (logits.detach().argmax(1) != right).sum()
 
     def results(self) -> tuple[float, float]:
         """Mean cross-entropy (nats) and error in %, over all images since the last call and over all devices."""

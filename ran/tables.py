@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from ran.experiments import TABLES, Cell, table
+from ran.experiments import OWN, TABLES, Cell, table
 from ran.provenance import ROOT
+from ran.records import measured
 from ran.runs import RunConfig, parse
 from ran.schedules import Schedule
 
@@ -23,6 +24,7 @@ HEADINGS = {
     "mask": "Mask",
     "noise": "Noise",
     "dataset": "Data",
+    "schedule": "Recipe",
 }
 LABELS = {
     "arl": "ARL",
@@ -32,6 +34,15 @@ LABELS = {
     "spatial": "f3, spatial",
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",
+    "recipe-plain": "short for longer",
+    "recipe-warm-up": "+ brief warm-up",
+    "recipe-bare": "+ no decay of biases and norms",
+    "recipe-smoothing": "+ label smoothing",
+    "recipe-average": "+ averaged weights",
+    "recipe-cutout": "+ cutout",
+    "best": "best (+ mixup)",
+    "recipe-gentle": "best with mixup of alpha 0.2",
+    "recipe-cutmix": "best with cutmix for cutout and mixup",
 }
 NOT_RUN = "not run"
 Records = Sequence[dict[str, Any]]
@@ -66,13 +77,13 @@ def all_records(results: Path = ROOT / "results", report: Callable[[str], None] 
 def of_cell(cell: Cell, records: Records, profile: str = "short") -> list[list[dict[str, Any]]]:
     """The records of a cell in groups of runs that differ in the seed alone, each sorted by seed.
 
-    At `short` and `paper`, these are all runs at full width on the cell's own data, whatever their schedule; at
-    `smoke`, the narrowed ones on its data set.
+    At `short` and `paper`, these are all runs at full width on the cell's own data, by the schedule of any profile; at
+    `smoke`, the narrowed ones on its data set. See Cell.holds.
     """
     groups: dict[tuple[str, int], list[dict[str, Any]]] = {}  # by all settings of the schedule, and its length
     for record in records:
         config = asdict(RunConfig()) | record["config"]  # fields newer than the record are at their defaults
-        if cell.wanted(profile).items() <= config.items():
+        if cell.holds(config, profile):
             schedule = asdict(Schedule("")) | record["schedule"]  # likewise
             settings = json.dumps([config["schedule"], schedule], sort_keys=True)
             groups.setdefault((settings, len(record["epochs"])), []).append(record)
@@ -94,20 +105,21 @@ def length(record: dict[str, Any]) -> str:
 
 
 def beside_paper(name: str, records: Records) -> pd.DataFrame:
-    """The table `name` of the paper, test error in %, and beside each cell what was recorded of it.
+    """The table `name`, test error in %: beside each cell of the paper, or of our own, what was recorded of it.
 
     One row for every schedule that was recorded: runs that differ in the seed alone share it, as mean ± standard
     deviation. The last column is the trial at `smoke`. A cell without a record says "not run".
     """
     rows = []
     for cell in table(name):
-        trials = [group for group in of_cell(cell, records, "smoke") if group[0]["config"]["schedule"] == "smoke"]
+        schedule = cell.config("smoke").schedule
+        trials = [group for group in of_cell(cell, records, "smoke") if group[0]["config"]["schedule"] == schedule]
         trial = mean_error(trials[0]) if trials else NOT_RUN
         for group in of_cell(cell, records) or [[]]:
             rows.append(
                 {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
+                | ({} if cell.error is None else {"Paper": f"{cell.error:.2f}"})
                 | {
-                    "Paper": f"{cell.error:.2f}",
                     "Recorded": mean_error(group) if group else NOT_RUN,
                     "Schedule": length(group[0]) if group else "",
                     "Seeds": ", ".join(str(record["config"]["seed"]) for record in group),
@@ -120,12 +132,13 @@ def beside_paper(name: str, records: Records) -> pd.DataFrame:
 def errors(name: str, records: Records) -> pd.DataFrame:
     """The table `name` in long form, for plots: what each cell varies, `source` of the number, `error` in %, `seed`.
 
-    The sources are the paper, every schedule that was recorded, and the trial at `smoke`.
+    The sources are the paper, where it has the number, every schedule that was recorded, and the trial at `smoke`.
     """
     rows: list[dict[str, Any]] = []
     for cell in table(name):
         varied: dict[str, Any] = {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
-        rows.append(varied | {"source": "paper", "error": cell.error, "seed": None})
+        if cell.error is not None:
+            rows.append(varied | {"source": "paper", "error": cell.error, "seed": None})
         for profile in ("short", "smoke"):
             for record in (record for group in of_cell(cell, records, profile) for record in group):
                 source = "smoke, on shapes" if profile == "smoke" else f"recorded: {length(record)}"
@@ -165,7 +178,8 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
     if trials:
         made = dict.fromkeys(f"{record['date']}, {describe(record['hardware'])}" for _, record in trials)
         linked = "; ".join(link(record, f"{what}, channels / {record['config']['narrow']}") for what, record in trials)
-        lines.append(f"- **Smoke**: {length(trials[0][1])} on `shapes`; {'; '.join(made)}. Records: {linked}.\n")
+        lengths = "; ".join(dict.fromkeys(length(record) for _, record in trials))
+        lines.append(f"- **Smoke**: {lengths} on `shapes`; {'; '.join(made)}. Records: {linked}.\n")
     else:
         lines.append("- **Smoke**: not run.\n")
     lines.append(f"  ```bash\n  ran run --table {name} --profile smoke\n  ```\n")
@@ -189,11 +203,11 @@ def list_cells(profile: str, records: Records) -> pd.DataFrame:
         {
             "table": name,
             "cell": cell.name,
-            "paper": cell.error,
+            "paper": "–" if cell.error is None else cell.error,
             "recorded": errors.get(cell.config(profile).id, NOT_RUN),
             "run": cell.config(profile).id,
         }
-        for name in TABLES
+        for name in (*TABLES, *OWN)
         for cell in table(name)
     )
 
@@ -220,12 +234,13 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
     data, schedule = record["dataset"], record["schedule"]
     length = schedule["epochs"] or schedule["iterations"] * schedule["batch_size"] / data["train_images"]
     answers = {
-        "test error": f"{record['test_error']:.2f}% after {length:.3g} epochs"
+        f"{measured(record)} error": f"{record['test_error']:.2f}% after {length:.3g} epochs"
         + (f"; top-5 {record['test_top5_error']:.2f}%" if "test_top5_error" in record else ""),
         "parameters": f"{record['parameters']:,}",
         "schedule": f"{schedule['name']}, batch {schedule['batch_size']}",
         "seed": record["config"]["seed"],
-        "data set": f"{data['name']}, {data['train_images']:,} training and {data['test_images']:,} test images"
+        "data set": f"{data['name']}, {data['train_images']:,} training and {data['test_images']:,} "
+        + f"{measured(record)} images"
         + (f"; skipped {len(skipped)}" if (skipped := data.get("skipped")) else ""),
         "checksum of the data": f"{data['sha256'][:16]}…",
         "wall time": f"{record['wall_seconds']:.0f} s",
@@ -248,13 +263,13 @@ def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:
 
 
 def write_tables(results: Path, report: Callable[[str], None] = print) -> list[Path]:
-    """Write every table of the paper to <results>/tables/NAME.csv, beside the records of `all_records`.
+    """Write every table, with the records of `all_records`, to <results>/tables/NAME.csv.
 
     A table that has not changed is not touched, so that the book is not built anew for it.
     """
     records = all_records(results, report)
     written = []
-    for name in TABLES:
+    for name in (*TABLES, *OWN):
         target = results / "tables" / f"{name}.csv"
         text = beside_paper(name, records).to_csv(index=False)
         if not target.is_file() or target.read_text(encoding="utf-8") != text:

@@ -119,13 +119,13 @@ def fit(
     device = team.device
     engine = engine or fastest(device, team, network)
     wrapped = team.wrap(engine.prepare(network, device))
-    batches = data.training_batches(schedule.batch_size, device, Share(schedule.accumulate, team.rank, team.count))
+    batches = data.training_batches(
+        schedule.batch_size, device, Share(schedule.accumulate, team.rank, team.count), schedule.mixing
+    )
     total = schedule.total(len(batches))
     optimiser = schedule.optimiser(network, engine.fused)
     rates = schedule.learning_rates(optimiser, total)
-    average = None
-    if schedule.average:
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(schedule.average), use_buffers=True)
+    average = averaged(network, schedule.average) if schedule.average else None
     measured = network if average is None else average.module
     state = {"network": network, "optimiser": optimiser, "rates": rates}
     state |= {} if average is None else {"average": average}
@@ -185,6 +185,21 @@ def fit(
     if measured is not network:
         network.load_state_dict(measured.state_dict())
     return Fitted(epochs, final)
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of `network` that follows its weights and buffers as an exponential moving average.
+
+    After n updates the decay is at most (1 + n) / (10 + n): the first weights are forgotten in short trainings, too.
+    """
+    average = AveragedModel(network, use_buffers=True)
+
+    def follow(old: Any, new: Any, _: Any) -> None:
+        count = int(average.n_averaged)  # it stays on the CPU, so that reading it makes no GPU wait
+        get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(old, new, count)
+
+    average.multi_avg_fn = follow
+    return average
 
 
 def _line(epoch: dict[str, float], count: int) -> str:

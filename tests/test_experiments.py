@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from ran.cli import main
-from ran.experiments import PROFILES, TABLES, cell, configs, parse_budget, table, work_through
+from ran.experiments import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
 from ran.runs import Places, RunConfig
+from ran.schedules import RECIPE
 
 PAPER = {  # (table, cell) → error in %, as printed in the paper
     ("arl_vs_nal", ("attention-164", "nal")): 7.18,
@@ -44,9 +45,22 @@ def test_the_trial_has_every_cell_on_the_embedded_data():
     assert {config.noise for config in runs} == {0, 0.1, 0.3, 0.5, 0.7}
 
 
+def test_the_recipes_cells_are_the_same_runs_at_both_full_profiles():
+    cells = table("recipe")
+    assert {each.varied["schedule"] for each in cells} == set(RECIPE) and {each.error for each in cells} == {None}
+    runs = configs(cells, "short")
+    assert runs == configs(cells, "paper") and len(runs) == len(RECIPE) + 2
+    assert {(config.dataset, config.narrow, config.held_out) for config in runs} == {("cifar10", 1, 0)}
+    assert {config.network for config in runs if config.schedule == "best"} == {
+        "attention-92",
+        "attention-236",
+        "attention-452",
+    }
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_cell_has_a_name_of_its_own(profile):
-    for name in TABLES:
+    for name in (*TABLES, *OWN):
         names = [each.name for each in table(name)]
         assert len(set(names)) == len(names)
         assert cell(name, names[-1]).config(profile).id == table(name)[-1].config(profile).id
@@ -96,7 +110,7 @@ def test_the_list_of_cells_says_what_is_recorded(tmp_path, capsys):
     (tmp_path / "smoke" / config.id / "record.json").write_text(json.dumps(record))
     assert main(["cells", "--profile", "smoke", "--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 35
+    assert len(lines) == 1 + 35 + len(table("recipe"))
     assert [line.split()[1:4] for line in lines if "not run" not in line][1:] == [
         ["attention-164-nal", "7.18", "12.50"]
     ]

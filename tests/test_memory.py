@@ -74,7 +74,7 @@ def test_the_average_is_what_is_measured_kept_and_continued(data, tmp_path):
     def cut(line):
         raise Cut
 
-    schedule = Schedule("averaged", batch_size=32, learning_rate=0.05, epochs=2, average=0.5)
+    schedule = Schedule("averaged", batch_size=32, learning_rate=0.05, epochs=2, average=0.3)
     whole, seen = plain_network(), []
     expected = plain_network()
 
@@ -88,8 +88,9 @@ def test_the_average_is_what_is_measured_kept_and_continued(data, tmp_path):
     last = plain_network()
     fit(last, data, replace(schedule, average=0.0), device=CPU, report=silent)
     average = seen[1]  # the weights after the first step
-    for step in (*seen[2:], last.parameters()):
-        average = [0.5 * old + 0.5 * new for old, new in zip(average, step, strict=True)]
+    for count, step in enumerate((*seen[2:], last.parameters()), 1):
+        decay = min(0.3, (1 + count) / (10 + count))  # 2/11 and 3/12 at first: it forgets quickly while it is young
+        average = [decay * old + (1 - decay) * new for old, new in zip(average, step, strict=True)]
     for mine, its in zip(whole.parameters(), average, strict=True):
         torch.testing.assert_close(mine, its)
     checkpoint = tmp_path / "checkpoint.pt"

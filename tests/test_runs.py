@@ -18,6 +18,7 @@ from ran.data import load, shortened, with_label_noise
 from ran.runs import Places, RunConfig, notebook_parameters, parse, run
 
 ROOT = Path(__file__).resolve().parents[1]
+IMAGENET = {"network": "attention-56-imagenet", "dataset": "folder"}
 TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 64, "narrow": 4}
 
 
@@ -45,6 +46,17 @@ TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 6
         ({"network": "attention-56-imagenet"}, ValueError, "at least 64×64 pixels; those of shapes are 32×32"),
         ({"size": 64}, ValueError, "size and test_size go with the data set folder; images of shapes have their own"),
         ({"dataset": "folder", "size": 16}, ValueError, "at least 32×32 pixels; those of folder are 16×16"),
+        ({"held_out": -1}, ValueError, "held_out must be at least 0, not -1"),
+        (
+            {**IMAGENET, "held_out": 10},
+            ValueError,
+            "held_out goes with shapes, cifar10, cifar100: image",
+        ),
+        (
+            {**IMAGENET, "schedule": "best"},
+            ValueError,
+            "the schedule best, with its cutout or mixing, goes",
+        ),
         ({"accumulate": 0}, ValueError, "accumulate must be at least 1, not 0"),
         ({"recompute": 1}, TypeError, "recompute must be True or False, not 1"),
         ({"workers": -1}, ValueError, "workers must be at least 0, not -1"),
@@ -122,8 +134,10 @@ def test_a_record_says_all_that_is_needed_to_repeat_it(finished):
         "accumulate": 1,
         "seed": 0,
         "train_images": 64,
+        "held_out": 0,
         "narrow": 4,
     }
+    assert record["measured_on"] == "the test set"
     assert record["schedule"]["epochs"] == 1 and record["schedule"]["learning_rate"] > 0
     assert record["dataset"]["train_images"] == 64 and record["dataset"]["sha256"] == done.data.checksum
     assert record["versions"]["torch"] == torch.__version__

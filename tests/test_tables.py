@@ -121,6 +121,22 @@ def test_other_data_variants_and_subsets_do_not_count(results):
     assert set(table["Recorded"]) == {"not run"}
 
 
+def test_a_recipe_of_ours_stands_in_its_own_table_only(results, tmp_path):
+    best = record(network="attention-92", id="best", schedule={"epochs": 200}, epochs=[{}] * 200)
+    best |= {"command": "papermill", "wall_seconds": 1.0}
+    best["config"] |= {"schedule": "best", "epochs": None}
+    table = results(best, record(network="attention-92"), table="recipe")
+    assert list(table.columns) == ["Network", "Recipe", "Recorded", "Schedule", "Seeds", "Smoke"]  # no paper's number
+    rows = table[table.Recorded != "not run"].to_numpy().tolist()
+    assert rows == [["Attention\u201192", "best (+ mixup)", "12.34", "best, 200 epochs", "4", "not run"]]
+    for name in ("arl_vs_nal", "cifar"):
+        others = pd.read_csv(tmp_path / "tables" / f"{name}.csv", dtype=str)
+        assert others.Schedule.dropna().tolist() == ["short, 2 epochs"]
+    assert set(errors("recipe", all_records(tmp_path)).source) == {"recorded: best, 200 epochs"}
+    text = provenance("recipe", all_records(tmp_path))
+    assert "**Attention\u201192, best (+ mixup)**: 12.34%" in text and "ran run --table recipe --profile short" in text
+
+
 def test_a_broken_record_is_named_and_the_others_appear(tmp_path):
     for each in (record(), record(attention="nal")):
         (tmp_path / each["id"]).mkdir()

@@ -1,7 +1,8 @@
 """Training: it learns, it continues where it stopped, and it follows its schedule."""
 
+import itertools
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from ran import build
 from ran.data import DataSet, load
 from ran.devices import choose_device
-from ran.schedules import SCHEDULES, Schedule
+from ran.schedules import RECIPE, SCHEDULES, Schedule
 from ran.training import TrainingDiverged, evaluate, fit
 
 CPU = torch.device("cpu")
@@ -179,7 +180,37 @@ def test_biases_and_batch_norms_may_go_without_decay():
     assert [group["weight_decay"] for group in shaped.param_groups] == [1e-4]
 
 
-@pytest.mark.parametrize("name", ["short", "smoke", "modern-imagenet"])
+def test_the_recipe_has_one_part_more_in_each_step():
+    settings = [asdict(schedule) for schedule in RECIPE.values()]
+    changes = [
+        {name for name in new if new[name] != old[name]} - {"name"}
+        for old, new in itertools.pairwise([asdict(SCHEDULES["short"]), *settings])
+    ]
+    assert changes[: list(RECIPE).index("best") + 1] == [
+        {"epochs"},
+        {"warm_up"},
+        {"decay_all"},
+        {"label_smoothing"},
+        {"average"},
+        {"cutout"},
+        {"mixup"},
+    ]
+    assert {each["epochs"] for each in settings} == {200} and {each["batch_size"] for each in settings} == {128}
+
+
+def test_the_best_schedules_rate_is_a_brief_warm_up_and_a_cosine():
+    best = SCHEDULES["best"]
+    seen = learning_rates(best, 39)  # a tenth of CIFAR-10's steps an epoch
+    peak = seen.index(max(seen))
+    assert peak == pytest.approx(5 * 39, abs=1) and seen[peak] == pytest.approx(0.2)
+    assert seen[0] == pytest.approx(0.2 / 25) and seen[-1] < 1e-5
+    down = seen[peak:]
+    for share in (0.25, 0.5, 0.75):
+        expected = 0.1 * (1 + math.cos(math.pi * share))
+        assert down[round(share * (len(down) - 1))] == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["short", "smoke", "modern-imagenet", "recipe-plain"])
 def test_one_cycle_schedules_rise_and_fall(name):
     seen = learning_rates(SCHEDULES[name], 20)
     peak = seen.index(max(seen))

@@ -1,0 +1,35 @@
+"""Images held out of a training set, to choose by in the place of the test set."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ran.data import DataSet, ImageSet
+
+SEED = 0  # not the run's: runs that are compared must be measured on the same images
+
+
+def hold_out(data: DataSet, count: int) -> DataSet:
+    """`data` without its test set: `count` training images, equally many of each class, are its test set instead.
+
+    The images are chosen once for all runs, and both parts keep their order. Raises ValueError for a number that does
+    not divide evenly among the classes, or leaves a class without training images.
+    """
+    classes, labels = len(data.classes), data.train.labels
+    fewest = int(torch.bincount(labels, minlength=classes).min())
+    each, rest = divmod(count, classes)
+    if rest or not 0 < each < fewest:
+        raise ValueError(
+            f"held_out must be a multiple of the {classes} classes of {data.name} and less than {classes * fewest}, so "
+            f"that every class keeps training images, not {count}."
+        )
+    shuffle = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SEED))
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(classes):
+        chosen[shuffle[labels[shuffle] == label][:each]] = True
+    return replace(data, train=_those(data.train, ~chosen), test=_those(data.train, chosen))
+
+
+def _those(part: ImageSet, chosen: Tensor) -> ImageSet:
+    return ImageSet(part.images[chosen], part.labels[chosen], None if part.masks is None else part.masks[chosen])
