@@ -14,6 +14,7 @@ import torch
 
 from ran import measures
 from ran.choices import choose
+from ran.kinds import measure_kinds
 from ran.measures import SIZES, Size
 from ran.provenance import git_state, hardware, write_whole
 
@@ -22,7 +23,7 @@ PARTS: dict[str, Callable[[Size, torch.device], Any]] = {
     "inference": measures.measure_inference,
     "imagenet": measures.measure_imagenet,
     "limit": measures.measure_limit,
-    "kinds": measures.measure_kinds,
+    "kinds": measure_kinds,
     "growth": measures.measure_growth,
     "starts": measures.measure_starts,
     "side_by_side": measures.measure_side_by_side,

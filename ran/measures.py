@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
 
 from ran.devices import choose_device
 from ran.engine import PLAIN, Engine, fastest
@@ -162,35 +161,6 @@ def measure_imagenet(size: Size, device: torch.device) -> dict[str, Rows]:
         }
         found[f"inference, batch {batch}"] = alternate(turns, size.rounds, device)
     return found
-
-
-KINDS = {  # of PyTorch's operations and kernels, by what their names hold; the first that fits
-    "convolutions, backward": r"convolution_backward|dgrad|wgrad",
-    "convolutions, forward": r"mkldnn_convolution|convolution|conv2d|fprop|aten::addmm|aten::mm",
-    "batch norm": r"batch_norm|bn_",
-    "ReLU": r"clamp_min|threshold|relu",
-    "pooling, up-sampling": r"pool|upsample",
-    "sums, masks": r"aten::add|aten::mul|sigmoid|aten::sum",
-    "optimiser": r"SGD|sgd",
-}
-
-
-def measure_kinds(size: Size, device: torch.device) -> Rows:
-    """Share of a step's time, in %, that kinds of operations take in the fastest engine; what is compiled or recorded
-    as a graph is taken as written, so that its parts can be told."""
-    engine = replace(fastest(device), compiled=False, graphed=False)
-    network = build(size.network, size.narrow)
-    loop = Loop(network, images_like_cifar(size.batch, 1), size.batch, device, engine)
-    loop.warm()
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
-    with profile(activities=activities) as watched:
-        loop.steps(2)
-        wait(device)
-    seconds = dict.fromkeys([*KINDS, "all else"], 0.0)
-    for event in watched.key_averages():
-        kind = next((kind for kind, pattern in KINDS.items() if re.search(pattern, event.key)), "all else")
-        seconds[kind] += event.self_device_time_total if device.type == "cuda" else event.self_cpu_time_total
-    return [{"name": kind, "share": round(100 * each / sum(seconds.values()), 1)} for kind, each in seconds.items()]
 
 
 def measure_growth(size: Size, device: torch.device) -> dict[str, Rows]:

@@ -14,6 +14,7 @@ from ran.cli import main
 from ran.cost import cost
 from ran.data import load
 from ran.engine import PLAIN, Engine
+from ran.kinds import KINDS, OPTIMISER, by_clock, kind_of
 from ran.limits import count, least_seconds
 from ran.loops import Loop, Turn, alternate, images_like_cifar
 from ran.measures import CIFAR_NETWORKS, SIZES, Size, pieces
@@ -127,10 +128,39 @@ def test_every_part_leaves_what_it_found(tmp_path):
     assert min(speeds) > 0 and len(speeds) >= 3 + 3
     assert 0 < parts["limit"]["found"]["share"] < 1
     assert sum(row["share"] for row in parts["kinds"]["found"]) == pytest.approx(100, abs=1)
-    top = {row["name"]: row["share"] for row in parts["kinds"]["found"]}
-    assert min(top["convolutions, forward"], top["convolutions, backward"], top["batch norm"]) > 3
+    assert {row["name"] for row in parts["kinds"]["found"]} == {*KINDS, "all else"}
     assert [row["name"] for row in parts["growth"]["found"]["batches"]] == ["4", "8"]
     assert any("plain loop" in line and "× 1.00" in line for line in lines)
+
+
+def test_the_clock_tells_the_optimiser_from_the_rest():
+    layer = torch.nn.Linear(3, 2)
+    optimiser = torch.optim.SGD(layer.parameters(), lr=0.1)
+
+    def work():
+        layer(torch.ones(1, 3)).sum().backward()
+        optimiser.step()
+
+    seconds = by_clock(work, optimiser)
+    assert min(seconds.values()) > 0
+    assert {OPTIMISER, "aten::addmm", "aten::sum"} <= seconds.keys()
+    assert "aten::add_.Tensor" not in seconds  # what SGD itself is made of
+
+
+def test_operations_of_a_step_are_of_the_kinds_named():
+    network = build("attention-56", narrow=4)
+
+    def step():
+        network(torch.zeros(2, 3, 32, 32)).sum().backward()
+
+    kinds = {name: kind_of(name) for name in by_clock(step, torch.optim.SGD(network.parameters()))}
+    assert kinds["aten::convolution"] == "convolutions, forward"
+    assert kinds["aten::convolution_backward"] == "convolutions, backward"
+    assert kinds["aten::native_batch_norm_backward"] == "batch norm"
+    assert kinds["aten::relu_"] == kinds["aten::threshold_backward"] == "ReLU"
+    assert kinds["aten::upsample_bilinear2d"] == "pooling, up-sampling"
+    assert kinds["aten::sigmoid"] == "sums, masks"
+    assert {*KINDS} - {*kinds.values()} == {"optimiser"} and kind_of(OPTIMISER) == "optimiser"
 
 
 def test_parts_measured_earlier_stay(tmp_path, monkeypatch):
