@@ -100,17 +100,20 @@ class Cell:
         return RunConfig(**settled, **options)
 
     def holds(self, config: Mapping[str, Any], profile: str = "short") -> bool:
-        """Whether a record of `config`, all fields of a RunConfig, stands in this cell, whatever its seed and length.
+        """Whether a record of `config`, all fields of a RunConfig, stands in this cell, whatever its seed.
 
-        Its schedule is the cell's own or, where the cell names none, that of any profile: what was trained by a recipe
-        of ours stands in no table of the paper. What was measured on held-out images stands in no table at all.
+        At `smoke` it is the cell's run at that profile. Else it may be of any length, and its schedule the cell's own
+        or, where the cell names none, that of any profile: what was trained by a recipe of ours stands in no table of
+        the paper. What was measured on held-out images stands in no table at all.
         """
         wanted = asdict(self.config(profile))
-        schedules = [self.varied["schedule"]] if "schedule" in self.varied else PROFILE_SCHEDULES
-        free = ("schedule", "epochs", "seed")
-        return config["schedule"] in schedules and all(
-            config[name] == wanted[name] for name in wanted if name not in free
-        )
+        free = {"seed"}
+        if profile != "smoke":
+            free |= {"schedule", "epochs"}
+            schedules = {wanted["schedule"]} if "schedule" in self.varied else PROFILE_SCHEDULES
+            if config["schedule"] not in schedules:
+                return False
+        return all(config[name] == wanted[name] for name in wanted if name not in free)
 
 
 # every step of the recipe in the smaller network of the goals, the whole recipe in the larger ones too

@@ -16,7 +16,8 @@ def folded(network: Network) -> Network:
 
     In evaluation batch norm is a·x + b in each channel, and a convolution that nothing else reads takes both into its
     weights. So it is with two of the three in a bottleneck unit. The first one reads the sum of a unit and its
-    shortcut, which no convolution computed, and a ReLU stands behind it: it stays.
+    shortcut, which no convolution computed, and a ReLU stands behind it: it stays. Pairs are found within a unit, a
+    branch or an end of the network, not across them: the stem of the CIFAR networks keeps the norm that follows it.
     """
     network = copy.deepcopy(network).eval()
     chains = [module for module in network.modules() if isinstance(module, nn.Sequential)]

@@ -23,11 +23,13 @@ def gradient_filter(network: ResidualAttentionNetwork, clean: Data, noisy: Data,
     One row for every `module` and `label` ("right", "wrong") with the number of images, `count`, and means over them:
     `loss`; `without_mask` and `with_mask`, the norms ‖G‖ and ‖∂L/∂T‖ (L2); `ratio`, the second by the first; `filter`,
     ‖M · G‖ / ‖G‖, which is the ratio for NAL and the share of it that the mask has for ARL; `mask`, the control, is the
-    filter of a gradient that is the same everywhere: the root mean square of M. In `…_se` stands the standard error.
+    filter of a gradient that is the same everywhere: the root mean square of M; `relative` is the filter by its
+    control, image by image, below 1 where the gradient falls on places that the mask closes. In `…_se` stands the
+    standard error.
 
-    The norms grow with the loss, which is larger for wrong labels whatever the mask does. In `ratio` and `filter` an
-    image's loss cancels: these test the claim, which predicts less for wrong labels. An image without any gradient has
-    no filter; those columns leave it out.
+    The norms grow with the loss, which is larger for wrong labels whatever the mask does. In `ratio`, `filter` and
+    `relative` an image's loss cancels, and in `relative` also how far its mask is open: these test the claim, which
+    predicts less for wrong labels. An image without any gradient has no filter; those columns leave it out.
     """
     changed = clean.train.labels != noisy.train.labels
     network.eval()  # batch norm by running statistics: no image depends on the others of its batch
@@ -44,9 +46,11 @@ def gradient_filter(network: ResidualAttentionNetwork, clean: Data, noisy: Data,
     images = pd.concat(pieces)
     images["ratio"] = images.with_mask / images.without_mask
     images["filter"] = images.pop("filtered") / images.without_mask
+    images["relative"] = images["filter"] / images["mask"]
+    shares = ["ratio", "filter", "mask", "relative"]
     groups = images.groupby(["module", "label"])
-    errors = groups[["ratio", "filter", "mask"]].sem().add_suffix("_se")
-    columns = ["loss", "without_mask", "with_mask", "ratio", "ratio_se", "filter", "filter_se", "mask", "mask_se"]
+    errors = groups[shares].sem().add_suffix("_se")
+    columns = ["loss", "without_mask", "with_mask", *(name + end for name in shares for end in ("", "_se"))]
     means = groups.mean().join(errors)[columns]
     means.insert(0, "count", groups.size())
     return means.reset_index()

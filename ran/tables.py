@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, mode, stdev
 from typing import Any
 
 import pandas as pd
@@ -78,16 +78,20 @@ def of_cell(cell: Cell, records: Records, profile: str = "short") -> list[list[d
     """The records of a cell in groups of runs that differ in the seed alone, each sorted by seed.
 
     At `short` and `paper`, these are all runs at full width on the cell's own data, by the schedule of any profile; at
-    `smoke`, the narrowed ones on its data set. See Cell.holds.
+    `smoke`, the narrowed trials by its schedule, on its data set. See Cell.holds.
     """
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}  # by all settings of the schedule, and its length
+    groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
         config = asdict(RunConfig()) | record["config"]  # fields newer than the record are at their defaults
         if cell.holds(config, profile):
-            schedule = asdict(Schedule("")) | record["schedule"]  # likewise
-            settings = json.dumps([config["schedule"], schedule], sort_keys=True)
-            groups.setdefault((settings, len(record["epochs"])), []).append(record)
+            groups.setdefault(schedule_settings(record), []).append(record)
     return [sorted(group, key=lambda record: record["config"]["seed"]) for group in groups.values()]
+
+
+def schedule_settings(record: dict[str, Any]) -> str:
+    """All settings of the schedule of a record, and its length, as one text: the same for runs that are comparable."""
+    schedule = asdict(Schedule("")) | record["schedule"]  # fields newer than the record are at their defaults
+    return json.dumps([record["config"]["schedule"], schedule, len(record["epochs"])], sort_keys=True)
 
 
 def mean_error(group: Records) -> str:
@@ -112,8 +116,7 @@ def beside_paper(name: str, records: Records) -> pd.DataFrame:
     """
     rows = []
     for cell in table(name):
-        schedule = cell.config("smoke").schedule
-        trials = [group for group in of_cell(cell, records, "smoke") if group[0]["config"]["schedule"] == schedule]
+        trials = of_cell(cell, records, "smoke")
         trial = mean_error(trials[0]) if trials else NOT_RUN
         for group in of_cell(cell, records) or [[]]:
             rows.append(
@@ -132,9 +135,11 @@ def beside_paper(name: str, records: Records) -> pd.DataFrame:
 def errors(name: str, records: Records) -> pd.DataFrame:
     """The table `name` in long form, for plots: what each cell varies, `source` of the number, `error` in %, `seed`.
 
-    The sources are the paper, where it has the number, every schedule that was recorded, and the trial at `smoke`.
+    The sources are the paper, where it has the number, every schedule that was recorded, and the trial at `smoke`, as
+    a category in this order. Schedules that are called the same and differ in their settings are numbered.
     """
     rows: list[dict[str, Any]] = []
+    called: dict[str, list[str]] = {}  # schedules by what they are called, each with all its settings
     for cell in table(name):
         varied: dict[str, Any] = {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
         if cell.error is not None:
@@ -142,10 +147,17 @@ def errors(name: str, records: Records) -> pd.DataFrame:
         for profile in ("short", "smoke"):
             for record in (record for group in of_cell(cell, records, profile) for record in group):
                 source = "smoke, on shapes" if profile == "smoke" else f"recorded: {length(record)}"
+                same = called.setdefault(source, [])
+                if (settings := schedule_settings(record)) not in same:
+                    same.append(settings)
+                if number := same.index(settings):
+                    source += f" ({number + 1})"
                 rows.append(
                     varied | {"source": source, "error": record["test_error"], "seed": record["config"]["seed"]}
                 )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    order = sorted(frame.source.unique(), key=lambda source: (source != "paper", source.startswith("smoke")))
+    return frame.assign(source=pd.Categorical(frame.source, order))
 
 
 def provenance(name: str, records: Records, page: Path = ROOT / "book" / "executed") -> str:
@@ -173,8 +185,12 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
             missing.append(what)
         trials += [(what, record) for group in of_cell(cell, records, "smoke") for record in group]
     if missing:
-        lines.append(f"- **Not run** at full size: {'; '.join(missing)}. The command runs what is missing:\n")
-        lines.append(f"  ```bash\n  ran run --table {name} --profile short --data-root PATH\n  ```\n")
+        # the recorded runs decide how long the others must be to stand beside them
+        recorded = [record for cell in table(name) for group in of_cell(cell, records) for record in group]
+        epochs = mode(record["config"].get("epochs") for record in recorded) if recorded else None
+        option, as_long = (f" --epochs {epochs}", ", as long as the others") if epochs else ("", "")
+        lines.append(f"- **Not run** at full size: {'; '.join(missing)}. The command runs what is missing{as_long}:\n")
+        lines.append(f"  ```bash\n  ran run --table {name} --profile short{option} --data-root PATH\n  ```\n")
     if trials:
         made = dict.fromkeys(f"{record['date']}, {describe(record['hardware'])}" for _, record in trials)
         linked = "; ".join(link(record, f"{what}, channels / {record['config']['narrow']}") for what, record in trials)
@@ -197,19 +213,24 @@ def read_gradients(record: dict[str, Any]) -> pd.DataFrame:
 
 
 def list_cells(profile: str, records: Records) -> pd.DataFrame:
-    """Every cell of every table at `profile`: its name, the paper's error, the recorded one, and the run."""
-    errors = {record["id"]: f"{record['test_error']:.2f}" for record in records}
-    return pd.DataFrame(
+    """Every cell of every table: its name, the paper's error, what is recorded of it, and its run at `profile`.
+
+    As in the tables, what is recorded at full size may be of another length than the profile's, and says so.
+    """
+    rows = [
         {
             "table": name,
             "cell": cell.name,
             "paper": "–" if cell.error is None else cell.error,
-            "recorded": errors.get(cell.config(profile).id, NOT_RUN),
+            "recorded": "; ".join(
+                f"{mean_error(group)} ({length(group[0])})" for group in of_cell(cell, records, profile)
+            ),
             "run": cell.config(profile).id,
         }
         for name in (*TABLES, *OWN)
         for cell in table(name)
-    )
+    ]
+    return pd.DataFrame(rows).replace({"recorded": ""}, NOT_RUN)
 
 
 def label(value: Any) -> str:

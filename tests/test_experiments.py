@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -105,14 +106,14 @@ def test_budgets_are_times():
 def test_the_list_of_cells_says_what_is_recorded(tmp_path, capsys):
     config = cell("arl_vs_nal", "attention-164-nal").config("smoke")
     Places(results=str(tmp_path / "smoke")).folder(config).mkdir(parents=True)
-    record = {"id": config.id, "config": {"network": "attention-164"}, "schedule": {}, "test_error": 12.5}
-    record |= {"hardware": {}, "date": "", "epochs": []}
+    record = {"id": config.id, "config": asdict(config), "schedule": {"epochs": 1}, "test_error": 12.5}
+    record |= {"hardware": {}, "date": "", "epochs": [{}]}
     (tmp_path / "smoke" / config.id / "record.json").write_text(json.dumps(record))
     assert main(["cells", "--profile", "smoke", "--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 35 + len(table("recipe"))
-    assert [line.split()[1:4] for line in lines if "not run" not in line][1:] == [
-        ["attention-164-nal", "7.18", "12.50"]
+    assert [line.split()[1:-1] for line in lines if "not run" not in line][1:] == [
+        ["attention-164-nal", "7.18", "12.50", "(smoke,", "1", "epoch)"]
     ]
 
 

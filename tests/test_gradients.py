@@ -63,10 +63,10 @@ def test_each_images_gradient_is_weighed_by_its_mask(sets, attention):
             with_mask = torch.stack([(factor(mask) * gradient).norm() for _, mask, gradient in measured])
             passed = torch.stack([(mask * gradient).norm() / gradient.norm() for _, mask, gradient in measured])
             expected = {"loss": loss, "without_mask": without_mask, "with_mask": with_mask, "mask": mask}
-            expected |= {"ratio": with_mask / without_mask, "filter": passed}
+            expected |= {"ratio": with_mask / without_mask, "filter": passed, "relative": passed / mask}
             for name, each in expected.items():
                 assert getattr(row, name) == pytest.approx(each.mean().item(), rel=1e-3), name
-            for name in ("ratio", "filter", "mask"):
+            for name in ("ratio", "filter", "mask", "relative"):
                 error = expected[name].std().item() / 3**0.5
                 assert getattr(row, f"{name}_se") == pytest.approx(error, rel=0.02, abs=1e-6), name
 
@@ -80,6 +80,7 @@ def test_a_mask_that_closes_on_wrong_labels_shows(sets, attention, added):
         row = table.loc["stage2_module1", label]
         assert row["count"] == 6
         assert (row["mask"], row["filter"], row["ratio"]) == pytest.approx((value, value, value + added))
+        assert row["relative"] == pytest.approx(1)  # it closes on the image, not where its gradient is
         assert row["filter_se"] == pytest.approx(0, abs=1e-6)
 
 
@@ -96,6 +97,7 @@ def test_a_mask_is_weighed_where_the_gradient_is(sets):
     row = table.loc["stage3_module1", "wrong"]
     assert row["mask"] == pytest.approx(64**-0.5)  # one of 64 channels
     assert row["filter"] == pytest.approx(1)
+    assert row["relative"] == pytest.approx(64**0.5)
 
 
 def test_labels_that_are_all_right_leave_no_row_for_wrong_ones(sets):

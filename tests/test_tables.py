@@ -1,7 +1,7 @@
 """Tables: the paper's number beside the recorded one, from records alone."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -97,6 +97,32 @@ def test_numbers_for_plots_name_their_source(results, tmp_path):
     ]
 
 
+def test_only_the_trial_by_its_profile_is_called_smoke(results, tmp_path):
+    trial = RunConfig(narrow=2, epochs=1)
+    longer, other = replace(trial, epochs=6), replace(trial, schedule="short")
+    results(
+        *(record(config=asdict(each), id=each.id, test_error=error) for each, error in ((longer, 9.0), (other, 8.0))),
+        record(config=asdict(trial), id=trial.id, test_error=50.0),
+    )
+    frame = errors("arl_vs_nal", all_records(tmp_path))
+    assert frame[frame.source != "paper"].error.tolist() == [50.0]
+
+
+def test_sources_have_one_order_and_other_settings_another_name(results, tmp_path):
+    trial = RunConfig(narrow=2, epochs=1, attention="nal")  # stands in the table before the recorded run
+    other_rate = record(test_error=20.0, id="d", schedule={"epochs": 2, "learning_rate": 9})
+    results(record(), other_rate, record(config=asdict(trial), id=trial.id, test_error=50.0))
+    frame = errors("arl_vs_nal", all_records(tmp_path))
+    of_source = frame.groupby("source", observed=True).error.apply(list)
+    assert of_source.index.tolist() == [
+        "paper",
+        "recorded: short, 2 epochs",
+        "recorded: short, 2 epochs (2)",
+        "smoke, on shapes",
+    ]
+    assert of_source.iloc[1:].tolist() == [[12.344], [20.0], [50.0]]
+
+
 def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
     command = "papermill notebooks/run.ipynb OUT.ipynb -p network attention-56 " + "-p attention arl " * 6
     results(record(command=command.strip(), wall_seconds=6027.4))
@@ -109,7 +135,9 @@ def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
     block = text.split("```bash\n")[1].split("```")[0]
     assert block.replace("\\\n", "").split() == command.split()  # a shell joins the lines to the same words
     assert "**Not run** at full size: Attention\u201156, NAL; Attention\u201192, NAL" in text
-    assert "ran run --table arl_vs_nal --profile short" in text and "**Smoke**: not run" in text
+    assert "ran run --table arl_vs_nal --profile short --epochs 2 --data-root PATH" in text
+    assert "**Smoke**: not run" in text
+    assert "ran run --table cifar --profile short --data-root PATH" in provenance("cifar", [])
 
 
 def test_other_data_variants_and_subsets_do_not_count(results):
