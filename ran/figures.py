@@ -1,5 +1,6 @@
 """The pictures of this book: learning curves, masks over images, confusion matrices, each a matplotlib Figure."""
 
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -91,7 +92,7 @@ def mean_absolute_response(probes: dict[str, pd.DataFrame]) -> Figure:
     The paper's figure in section 4.1; `probes` are tables as `ran.probes.probe` gives them, of one network's variants.
     """
     figure, axes = plt.subplots(figsize=(9, 3.4), layout="constrained")
-    for (name, table), style in zip(probes.items(), ("o-", "s--", "^:"), strict=False):
+    for (name, table), style in zip(probes.items(), cycle(("o-", "s--", "^:")), strict=False):
         outer = table[~table.block.str.contains(".", regex=False)]  # outputs of blocks, not the insides of modules
         axes.plot(range(len(outer)), outer.response, style, label=name, ms=5)
     blocks = outer.block.tolist()
@@ -142,25 +143,28 @@ def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
 
 
 def filtered_gradients(gradients: dict[str, pd.DataFrame]) -> Figure:
-    """How much of the gradient the mask of every module lets through, from right and from wrong labels.
+    """How much of the gradient every mask lets through, by its control, from right and from wrong labels.
 
-    `gradients` are tables as `ran.gradients.gradient_filter` gives them, one panel each. Bars are two standard errors;
-    black marks are the control, the filter of a gradient that is the same everywhere.
+    `gradients` are tables as `ran.gradients.gradient_filter` gives them, one panel each, two in a row. Drawn is
+    `relative`: at 1, the dotted line, is a gradient that is the same everywhere. Bars are two standard errors.
     """
+    lines = -(-len(gradients) // 2)
     figure, panels = plt.subplots(
-        1, len(gradients), figsize=(4.6 * len(gradients), 3.4), sharey=True, layout="constrained", squeeze=False
+        lines, 2, figsize=(9.2, 0.4 + 3 * lines), sharey=True, layout="constrained", squeeze=False
     )
-    for axes, (name, table) in zip(panels[0], gradients.items(), strict=True):
+    for axes, (name, table) in zip(panels.flat, gradients.items(), strict=False):
         modules = list(dict.fromkeys(table.module))
         for number, (label, marker) in enumerate((("right", "o"), ("wrong", "s"))):
             rows = table[table.label == label]
             places = [modules.index(module) + 0.24 * (number - 0.5) for module in rows.module]
-            axes.errorbar(places, rows["filter"], 2 * rows.filter_se, fmt=marker, capsize=4, label=f"{label} labels")
-            control = "gradient the same everywhere" if number else None
-            axes.scatter(places, rows["mask"], color="0.1", marker="_", s=130, label=control)
+            axes.errorbar(places, rows.relative, 2 * rows.relative_se, fmt=marker, capsize=4, label=f"{label} labels")
+        axes.axhline(1, color="0.2", ls=":", lw=1.2, label="gradient the same everywhere")
         axes.set_xticks(range(len(modules)), [module.replace("_", "\n") for module in modules], fontsize=9)
         axes.set(title=name, xlim=(-0.5, len(modules) - 0.5))
-    panels[0, 0].set_ylabel("share that the mask lets through")
+    for axes in panels.flat[len(gradients) :]:
+        axes.axis("off")
+    for line in panels:
+        line[0].set_ylabel("let through, by control")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
