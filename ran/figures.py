@@ -160,7 +160,8 @@ def filtered_gradients(gradients: dict[str, pd.DataFrame]) -> Figure:
             axes.errorbar(places, rows.relative, 2 * rows.relative_se, fmt=marker, capsize=4, label=f"{label} labels")
         axes.axhline(1, color="0.2", ls=":", lw=1.2, label="gradient the same everywhere")
         axes.set_xticks(range(len(modules)), [module.replace("_", "\n") for module in modules], fontsize=9)
-        axes.set(title=name, xlim=(-0.5, len(modules) - 0.5))
+        axes.set_title(name, fontsize=9)
+        axes.set_xlim(-0.5, len(modules) - 0.5)
     for axes in panels.flat[len(gradients) :]:
         axes.axis("off")
     for line in panels:
