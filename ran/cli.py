@@ -10,7 +10,7 @@ from typing import Any
 
 from ran.bench import PARTS, bench
 from ran.choices import choose
-from ran.data import DOWNLOADS, download
+from ran.cifar import DOWNLOADS, download
 from ran.devices import choose_device, is_first, several
 from ran.experiments import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
 from ran.network import PRESETS, build
@@ -113,7 +113,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 return 0
             record = finished.record
             print(f"{measured(record)} error {record['test_error']:.2f}%: {finished.folder / 'record.json'}")
-    except (ValueError, TypeError, FileNotFoundError, TrainingDiverged) as error:
+    except (ValueError, TypeError, OSError, TrainingDiverged) as error:
         print(f"ran {command}: {error}", file=sys.stderr)
         return 2
     return 0

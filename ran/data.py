@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,12 +14,11 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
-from torchvision import datasets as tv
 
 from ran import shapes
 from ran.choices import choose
+from ran.cifar import DOWNLOADS, read_cifar
 from ran.folders import FolderData, load_folder, normalise
 from ran.mixing import PLAIN, Mixing
 from ran.shares import WHOLE, Share
@@ -121,10 +119,11 @@ def with_label_noise(data: AnyData, noise: float, seed: int) -> AnyData:
 
 
 def load(name: str, root: str | Path = "data", **reading: Any) -> Data:
-    """Load `shapes`, `cifar10`, `cifar100` or `folder`. `root` is the folder that holds the CIFAR sets (see `missing`),
-    or train/ and val/ of an image folder; `reading` is how the latter is read (see `load_folder`).
+    """Load `shapes`, `cifar10`, `cifar100` or `folder`. `root` is the folder that holds the CIFAR sets (see
+    ran.cifar), or train/ and val/ of an image folder; `reading` is how the latter is read (see `load_folder`).
 
-    Raises ValueError for an unknown name and FileNotFoundError, with where it looked, for a set that is not there.
+    Raises ValueError for an unknown name or a set that is not whole, and FileNotFoundError, with where it looked, for a
+    set that is not there.
     """
     return SOURCES[choose("dataset", name, SOURCES)](Path(root).expanduser(), **reading)
 
@@ -135,105 +134,20 @@ def _shapes(_: Path) -> DataSet:
     return DataSet("shapes", shapes.CLASSES, train, test)
 
 
-@dataclass(frozen=True)
-class Cifar:
-    """Where a CIFAR set may lie below a root: one cached array, a folder of class folders, or torchvision's format."""
-
-    name: str
-    torchvision: Callable[..., tv.CIFAR10]
-
-    def __call__(self, root: Path) -> DataSet:
-        cache, folder = root / f"{self.name}.npz", root / self.name
-        if cache.is_file():
-            with np.load(cache) as arrays:
-                return self._data_set({key: arrays[key] for key in arrays.files})
-        if (folder / "train").is_dir() and (folder / "test").is_dir():
-            arrays = self._decode(folder)
-        elif (root / self.torchvision.base_folder).is_dir():  # type: ignore[attr-defined]
-            arrays = self._unpickle(root)
-        else:
-            raise FileNotFoundError(missing(self.name, root))
-        _save(cache, arrays)
-        return self._data_set(arrays)
-
-    def _decode(self, folder: Path) -> dict[str, NDArray]:
-        """Read <folder>/{train,test}/<class>/*: decoding 60,000 small files takes about 20 s, so it is done once."""
-        arrays: dict[str, NDArray] = {}
-        for part in ("train", "test"):
-            listing = tv.ImageFolder(str(folder / part))
-            images = np.stack([_read(path) for path, _ in listing.samples])
-            arrays |= _canonical(part, images, np.array(listing.targets)) | {
-                f"{part}_classes": np.array(listing.classes)
-            }
-        train, test = arrays.pop("train_classes"), arrays.pop("test_classes")
-        if train.tolist() != test.tolist():
-            raise ValueError(f"{folder}/train and {folder}/test hold different class folders; they must be the same.")
-        return arrays | {"classes": train}
-
-    def _unpickle(self, root: Path) -> dict[str, NDArray]:
-        train, test = (self.torchvision(str(root), train=train) for train in (True, False))
-        return (
-            _canonical("train", train.data, np.array(train.targets))
-            | _canonical("test", test.data, np.array(test.targets))
-            | {"classes": np.array(train.classes)}
-        )
-
-    def _data_set(self, arrays: dict[str, NDArray]) -> DataSet:
+def _cifar(name: str) -> Callable[[Path], DataSet]:
+    def load_cifar(root: Path) -> DataSet:
+        arrays = read_cifar(name, root)
         train, test = (
             ImageSet(torch.from_numpy(arrays[f"{part}_images"]), torch.from_numpy(arrays[f"{part}_labels"]))
             for part in ("train", "test")
         )
-        return DataSet(self.name, tuple(arrays["classes"].tolist()), train, test)
+        return DataSet(name, tuple(arrays["classes"].tolist()), train, test)
+
+    return load_cifar
 
 
-def _canonical(part: str, images: NDArray, labels: NDArray) -> dict[str, NDArray]:
-    """Order images by a hash of their pixels, so that every storage format gives the same set and the same run."""
-    order = np.argsort(
-        np.array([hashlib.sha256(image.tobytes()).digest() for image in images], dtype="S32"), kind="stable"
-    )
-    return {f"{part}_images": images[order], f"{part}_labels": labels[order].astype(np.int64)}
-
-
-def _read(path: str) -> NDArray:
-    try:
-        image = np.asarray(Image.open(path).convert("RGB"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be decoded ({error}); replace it or unpack the data set again.") from error
-    if image.shape != (32, 32, 3):
-        raise ValueError(f"{path} is {image.shape[1]}×{image.shape[0]}; CIFAR images are 32×32.")
-    return image
-
-
-def _save(path: Path, arrays: dict[str, NDArray]) -> None:
-    """Write the cache whole or not at all; a folder that cannot be written only costs the decoding again."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-
-
-def missing(name: str, root: Path) -> str:
-    """Say where a CIFAR set was looked for, and the ways to get it."""
-    batches = DOWNLOADS[name].base_folder
-    return (
-        f"the data set {name!r} is not in {str(root)!r}. Looked for {root / name}/{{train,test}}/<class>/, "
-        f"{root / batches}/ (torchvision's format) and {root / name}.npz (the cache). To get it: "
-        f"`ran data {name} --data-root {root}` downloads it through torchvision; or name the folder that holds it "
-        "(`-p data_root PATH`, `--data-root PATH`). The data set 'shapes' needs no files."
-    )
-
-
-def download(name: str, root: str | Path) -> None:
-    """Fetch a CIFAR set through torchvision into `root`. Raises ValueError for another name."""
-    DOWNLOADS[choose("data set to download", name, DOWNLOADS)](str(root), download=True)
-
-
-DOWNLOADS: dict[str, type[tv.CIFAR10]] = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}
 FIXED: dict[str, Callable[[Path], DataSet]] = {"shapes": _shapes} | {  # sets of one image size
-    name: Cifar(name, source) for name, source in DOWNLOADS.items()
+    name: _cifar(name) for name in DOWNLOADS
 }
 SOURCES: dict[str, Callable[..., Data]] = {**FIXED, "folder": load_folder}
 

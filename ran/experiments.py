@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
@@ -75,6 +75,7 @@ PROFILES: dict[str, Profile] = {
     "short": Profile("short"),
     "paper": Profile("paper"),
 }
+NOT_BEGUN = "out of time before it began"  # why a run has no record
 PROFILE_SCHEDULES = {profile.schedule for profile in PROFILES.values()}
 
 
@@ -180,7 +181,7 @@ def work_through(
         config.id: partial(_attempt, config, places, deadline, f"[{number}/{len(missing)}]", report)
         for number, config in enumerate(missing, 1)
     }
-    reasons = dict.fromkeys(attempts, "out of time before it began")
+    reasons = dict.fromkeys(attempts, NOT_BEGUN)
     outcomes = _one_by_one(attempts) if jobs == 1 else _side_by_side(attempts, jobs)
     for name, reason in outcomes:
         reasons[name] = reason
@@ -195,6 +196,9 @@ def _attempt(
     def say(line: str) -> None:
         report(f"{number} {line}")
 
+    # with several jobs, the next runs may have been handed out before time was up
+    if deadline is not None and time.monotonic() > deadline:
+        return NOT_BEGUN, True
     say(config.id)
     try:
         run(config, places, say, deadline)
@@ -222,13 +226,14 @@ def _side_by_side(attempts: Attempts, jobs: int) -> Iterator[tuple[str, str]]:
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
         futures = {pool.submit(attempt): name for name, attempt in attempts.items()}
-        for future in as_completed(futures):
-            if future.cancelled():
-                continue
-            try:
-                reason, out_of_time = future.result()
-            except BrokenProcessPool as error:  # a process was killed; the others of the pool end with it
-                reason, out_of_time = f"its process ended: {error}", False
-            yield futures[future], reason
-            if out_of_time:
-                pool.shutdown(wait=False, cancel_futures=True)
+        pending = set(futures)
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                try:
+                    reason, out_of_time = future.result()
+                except BrokenProcessPool as error:  # a process was killed; the others of the pool end with it
+                    reason, out_of_time = f"its process ended: {error}", False
+                yield futures[future], reason
+                if out_of_time:  # what has not begun is not waited for: nobody would say that it was cancelled
+                    pending = {each for each in pending if not each.cancel()}

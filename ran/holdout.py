@@ -3,9 +3,8 @@
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from ran.data import DataSet, ImageSet
+from ran.data import DataSet
 
 SEED = 0  # not the run's: runs that are compared must be measured on the same images
 
@@ -28,8 +27,4 @@ def hold_out(data: DataSet, count: int) -> DataSet:
     chosen = torch.zeros(len(labels), dtype=torch.bool)
     for label in range(classes):
         chosen[shuffle[labels[shuffle] == label][:each]] = True
-    return replace(data, train=_those(data.train, ~chosen), test=_those(data.train, chosen))
-
-
-def _those(part: ImageSet, chosen: Tensor) -> ImageSet:
-    return ImageSet(part.images[chosen], part.labels[chosen], None if part.masks is None else part.masks[chosen])
+    return replace(data, train=data.train.take(~chosen), test=data.train.take(chosen))

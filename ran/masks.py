@@ -68,10 +68,8 @@ def local_convolutions(channels: int, poolings: int, r: int = 1, unit: str = "bo
 
     A unit with bottleneck width w costs 2·C·w + 9·w² multiply-adds a position. The encoder-decoder holds r + 2 units
     on each scale (r + 1 on the smallest), with 1/4 of the positions of the scale before; three times the former is
-    to equal the sum of the latter. That is the arithmetic of bottlenecks: another kind of unit raises ValueError.
+    to equal the sum of the latter. That is the arithmetic of bottlenecks: NetworkConfig refuses another kind of unit.
     """
-    if unit != "bottleneck":
-        raise ValueError(f"a mask of local convolutions is made of bottleneck units, not of {unit} units.")
     per_unit = 2 * channels * (channels // EXPANSION) + 9 * (channels // EXPANSION) ** 2
     units = sum((r + 2 - (scale == poolings)) / 4**scale for scale in range(1, poolings + 1))
     width = (-channels + sqrt(channels**2 + 9 * per_unit * units / 3)) / 9  # the positive root

@@ -79,6 +79,9 @@ class NetworkConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+        if self.has_modules and self.mask == "local-convolutions" and self.unit != "bottleneck":
+            # its width is worked out from the arithmetic of bottlenecks
+            raise ValueError(f"a mask of local convolutions is made of bottleneck units, not of {self.unit} units.")
 
 
 def _cifar(name: str, modules: int, p: int = 1, t: int = 2, r: int = 1) -> NetworkConfig:

@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import json
 import shlex
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -27,7 +28,7 @@ from ran.probes import probe
 from ran.provenance import git_state, write_whole
 from ran.records import as_text, make_record
 from ran.schedules import SCHEDULES, Schedule
-from ran.training import fit
+from ran.training import OutOfTime, fit
 
 NOTEBOOK = "notebooks/run.ipynb"
 Typed = TypeVar("Typed")
@@ -86,10 +87,11 @@ class RunConfig:
             if side < smallest:
                 given = f"those of {self.dataset} are {side}×{side}"
                 raise ValueError(f"{self.network} needs images of at least {smallest}×{smallest} pixels; {given}.")
-        narrowed(PRESETS[self.network], self.narrow)  # refuses what does not divide
         shaping = ("attention", "mask", "gate")
         if not PRESETS[self.network].has_modules and any(name in _not_default(self) for name in shaping):
             raise ValueError(f"{self.network} has no attention modules: leave {', '.join(shaping)} at their defaults.")
+        # refuses what does not divide, and a mask of other units than the network's
+        replace(narrowed(PRESETS[self.network], self.narrow), **{name: getattr(self, name) for name in shaping})
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -267,7 +269,7 @@ def run(
         measures["gradients.csv"] = lambda: gradient_filter(network, clean, data)
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder.with_name(f"{folder.name}.lock")
-    with _only_one(lock, report) if team.rank == 0 else nullcontext():
+    with _only_one(lock, report, deadline) if team.rank == 0 else nullcontext():
         record_file, weights, checkpoint = (folder / name for name in ("record.json", "weights.pt", "checkpoint.pt"))
         found = json.loads(record_file.read_text()) if team.rank == 0 and record_file.is_file() else None
         if record := team.from_first(found):
@@ -308,10 +310,13 @@ def _say_nothing(_: str) -> None:
     pass
 
 
-def _only_one(path: Path, report: Callable[[str], None]) -> AbstractContextManager[Any]:
+def _only_one(path: Path, report: Callable[[str], None], deadline: float | None) -> AbstractContextManager[Any]:
     lock = FileLock(path)
     try:
         return lock.acquire(blocking=False)
     except Timeout:
         report(f"another process holds {path}: waiting for it to finish this run")
-        return lock.acquire()
+    try:
+        return lock.acquire(timeout=-1 if deadline is None else max(0, deadline - time.monotonic()))
+    except Timeout as error:
+        raise OutOfTime(f"out of time while another process held {path}") from error

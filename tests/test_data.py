@@ -1,6 +1,7 @@
 """Data sets in every form they may lie in, and the augmentation of whole batches."""
 
 import pickle
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -9,14 +10,16 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from ran import shapes
+from ran.cli import main
 from ran.data import PADDING, DataSet, ImageSet, TrainingBatches, evaluation_batches, load, with_label_noise
 
 CLASSES = sorted(("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"))
 
 
-@pytest.fixture(scope="module")
-def small():
-    """Fifty training and ten test images: the embedded ones, under CIFAR-10's class names."""
+@pytest.fixture
+def small(monkeypatch):
+    """Fifty training and ten test images as if they were all of CIFAR-10: the embedded ones, under its class names."""
+    monkeypatch.setattr("ran.cifar.SIZES", {"train": 50, "test": 10})
     return {"train": shapes.draw("train", count=50), "test": shapes.draw("test", count=10)}
 
 
@@ -110,6 +113,40 @@ def test_broken_and_wrong_images_are_named(tmp_path, small):
     with pytest.raises(ValueError, match="is 16×32; CIFAR images are 32×32"):
         load("cifar10", tmp_path)
     assert not list(tmp_path.glob("*.npz*"))
+
+
+def test_a_part_of_a_set_is_refused_and_not_cached(tmp_path, small):
+    write_folder(tmp_path, small)
+    victim = next((tmp_path / "cifar10" / "train" / "bird").iterdir())
+    image = victim.read_bytes()
+    victim.unlink()
+    with pytest.raises(ValueError, match="cifar10 holds 49 training and 10 test images of 10 classes; cifar10 has 50 "):
+        load("cifar10", tmp_path)
+    victim.write_bytes(image)
+    assert len(load("cifar10", tmp_path).train) == 50
+    cache = tmp_path / "cifar10.npz"
+    with np.load(cache) as arrays:
+        np.savez(cache, **{**arrays, "test_labels": arrays["test_labels"][:9]})
+    with pytest.raises(ValueError, match="npz holds 50 training and 9 test images of 10 classes.* Delete it"):
+        load("cifar10", tmp_path)
+
+
+def test_torchvisions_files_in_part_are_refused(tmp_path, small):
+    write_torchvision(tmp_path, small)  # whose checksums are not those that torchvision knows
+    with pytest.raises(ValueError, match=r"batches-py is not whole.*`ran data cifar10 --data-root"):
+        load("cifar10", tmp_path)
+
+
+def test_a_download_without_a_network_says_what_else_would_do(tmp_path, monkeypatch, capsys):
+    def unreachable(*_, **__):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["data", "cifar10", "--data-root", "~/sets"]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be reached (no route to host)" in said and f"{tmp_path}/sets/cifar10/{{train,test}}" in said
+    assert len(said.splitlines()) == 1
 
 
 @pytest.mark.parametrize("noise", [0.1, 0.7])

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
 
 from ran.cli import main
-from ran.experiments import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
+from ran.experiments import NOT_BEGUN, OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
 from ran.runs import Places, RunConfig
 from ran.schedules import RECIPE
 
@@ -149,11 +150,27 @@ def test_processes_side_by_side_leave_the_same_records(tmp_path):
         assert records[0]["hardware"] == records[1]["hardware"]
 
 
+def test_jobs_side_by_side_stop_in_time(tmp_path):
+    """More of them than are handed out to processes at once."""
+    runs = [tiny(seed) for seed in range(9)]
+    lines = []
+    unfinished = work_through(runs, Places(results=str(tmp_path)), 1e-3, lines.append, jobs=2)
+    assert list(unfinished) == [run.id for run in runs] and set(unfinished.values()) == {NOT_BEGUN}
+    assert not lines and not list(tmp_path.iterdir())
+
+
+def test_waiting_for_another_process_ends_in_time(tmp_path):
+    places = Places(results=str(tmp_path))
+    with FileLock(places.folder(tiny(0)).with_name(f"{tiny(0).id}.lock")):
+        unfinished = work_through([tiny(0)], places, 2, lambda _: None)
+    assert "out of time while another process held" in unfinished[tiny(0).id]
+
+
 def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(tmp_path, monkeypatch):
     places, lines, now = Places(results=str(tmp_path)), [], [1000.0]
     first, second = tiny(0, epochs=2), tiny(1)
     clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
-    for module in ("ran.training", "ran.experiments"):
+    for module in ("ran.training", "ran.experiments", "ran.runs"):
         monkeypatch.setattr(f"{module}.time", clock)
 
     def slow(line):  # by this clock, the first epoch takes nearly the whole budget of ten minutes

@@ -57,6 +57,11 @@ TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 6
             ValueError,
             "the schedule best, with its cutout or mixing, goes",
         ),
+        (
+            {**IMAGENET, "network": "attentionnext-56-imagenet", "mask": "local-convolutions"},
+            ValueError,
+            "made of bottleneck units, not of resnext units",
+        ),
         ({"accumulate": 0}, ValueError, "accumulate must be at least 1, not 0"),
         ({"recompute": 1}, TypeError, "recompute must be True or False, not 1"),
         ({"workers": -1}, ValueError, "workers must be at least 0, not -1"),

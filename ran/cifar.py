@@ -1,0 +1,140 @@
+"""The CIFAR sets as arrays, from any form in which they may lie below a root; how to get them."""
+
+import hashlib
+import os
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torchvision import datasets as tv
+
+from ran.choices import choose
+
+DOWNLOADS: dict[str, type[tv.CIFAR10]] = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}
+CLASSES = {"cifar10": 10, "cifar100": 100}
+SIZES = {"train": 50_000, "test": 10_000}  # images, of both sets
+
+
+def read_cifar(name: str, root: Path) -> dict[str, NDArray]:
+    """`classes` and, for train and test, `…_images` (N, 32, 32, 3) uint8 and `…_labels` (N,) int64, in one order.
+
+    Below `root` the set may lie as one cached array, as a folder of class folders, or in torchvision's format; from the
+    latter two the cache is made. Raises FileNotFoundError, with where it looked, for a set that is not there, and
+    ValueError, with what to do, for one that cannot be decoded or is not whole, which is not cached.
+    """
+    cache, folder, batches = root / f"{name}.npz", root / name, root / DOWNLOADS[name].base_folder
+    if cache.is_file():
+        with np.load(cache) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        _refuse_a_part(name, arrays, cache)
+        return arrays
+    if (folder / "train").is_dir() and (folder / "test").is_dir():
+        arrays, source = _decode(folder), folder
+    elif batches.is_dir():
+        arrays, source = _unpickle(name, root), batches
+    else:
+        raise FileNotFoundError(missing(name, root))
+    _refuse_a_part(name, arrays, source)
+    _save(cache, arrays)
+    return arrays
+
+
+def _refuse_a_part(name: str, arrays: dict[str, NDArray], source: Path) -> None:
+    """A set that was copied or unpacked in part would give errors that look like those of the whole."""
+
+    def counts(train: int, test: int, classes: int) -> str:
+        return f"{train:,} training and {test:,} test images of {classes} classes"
+
+    found = counts(len(arrays["train_labels"]), len(arrays["test_labels"]), len(arrays["classes"]))
+    expected = counts(SIZES["train"], SIZES["test"], CLASSES[name])
+    if found != expected:
+        raise ValueError(
+            f"{source} holds {found}; {name} has {expected}. Delete it, and unpack or download the set again."
+        )
+
+
+def _decode(folder: Path) -> dict[str, NDArray]:
+    """Read <folder>/{train,test}/<class>/*: decoding 60,000 small files takes about 20 s, so it is done once."""
+    arrays: dict[str, NDArray] = {}
+    for part in ("train", "test"):
+        listing = tv.ImageFolder(str(folder / part))
+        images = np.stack([_read(path) for path, _ in listing.samples])
+        arrays |= _canonical(part, images, np.array(listing.targets)) | {f"{part}_classes": np.array(listing.classes)}
+    train, test = arrays.pop("train_classes"), arrays.pop("test_classes")
+    if train.tolist() != test.tolist():
+        raise ValueError(f"{folder}/train and {folder}/test hold different class folders; they must be the same.")
+    return arrays | {"classes": train}
+
+
+def _unpickle(name: str, root: Path) -> dict[str, NDArray]:
+    try:
+        train, test = (DOWNLOADS[name](str(root), train=train) for train in (True, False))
+    except RuntimeError as error:  # torchvision compares checksums
+        folder = root / DOWNLOADS[name].base_folder
+        raise ValueError(
+            f"{folder} is not whole, or its files were changed: delete it, and `ran data {name} --data-root {root}` "
+            "downloads the set again."
+        ) from error
+    return (
+        _canonical("train", train.data, np.array(train.targets))
+        | _canonical("test", test.data, np.array(test.targets))
+        | {"classes": np.array(train.classes)}
+    )
+
+
+def _canonical(part: str, images: NDArray, labels: NDArray) -> dict[str, NDArray]:
+    """Order images by a hash of their pixels, so that every storage format gives the same set and the same run."""
+    order = np.argsort(
+        np.array([hashlib.sha256(image.tobytes()).digest() for image in images], dtype="S32"), kind="stable"
+    )
+    return {f"{part}_images": images[order], f"{part}_labels": labels[order].astype(np.int64)}
+
+
+def _read(path: str) -> NDArray:
+    try:
+        image = np.asarray(Image.open(path).convert("RGB"))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be decoded ({error}); replace it or unpack the data set again.") from error
+    if image.shape != (32, 32, 3):
+        raise ValueError(f"{path} is {image.shape[1]}×{image.shape[0]}; CIFAR images are 32×32.")
+    return image
+
+
+def _save(path: Path, arrays: dict[str, NDArray]) -> None:
+    """Write the cache whole or not at all; a folder that cannot be written only costs the decoding again."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        with partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+
+
+def missing(name: str, root: Path) -> str:
+    """Say where a CIFAR set was looked for, and the ways to get it."""
+    batches = DOWNLOADS[name].base_folder
+    return (
+        f"the data set {name!r} is not in {str(root)!r}. Looked for {root / name}/{{train,test}}/<class>/, "
+        f"{root / batches}/ (torchvision's format) and {root / name}.npz (the cache). To get it: "
+        f"`ran data {name} --data-root {root}` downloads it through torchvision; or name the folder that holds it "
+        "(`-p data_root PATH`, `--data-root PATH`). The data set 'shapes' needs no files."
+    )
+
+
+def download(name: str, root: str | Path) -> None:
+    """Fetch a CIFAR set through torchvision into `root`.
+
+    Raises ValueError for another name, and ConnectionError, with what else would do, where it cannot be reached.
+    """
+    source = DOWNLOADS[choose("data set to download", name, DOWNLOADS)]
+    root = Path(root).expanduser()
+    try:
+        source(str(root), download=True)
+    except URLError as error:
+        raise ConnectionError(
+            f"{source.url} cannot be reached ({error.reason}). Without a network, copy the set from elsewhere to "
+            f"{root / source.base_folder}/, or as images to {root / name}/{{train,test}}/<class>/."
+        ) from error
