@@ -29,8 +29,13 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "results": RECORDS,
     }
 }
-# chapters that show records: one that is added or changed makes their executed copies stale
-RECORD_FILES = ("paper/*.csv", "*/*/record.json", "*/*/probes.csv", "*/*/gradients.csv", "bench/*.json")
+# what chapters of results show: a file that is added or changed makes their executed copies stale
+SHOWN = (
+    "results/paper/*.csv",
+    "results/bench/*.json",
+    *(f"results/*/*/{name}" for name in ("record.json", "probes.csv", "gradients.csv", "weights.safetensors")),
+    "book/_static/cifar10_samples.png",
+)
 SHOW_RECORDS = re.compile(r"(0[6-9]|1\d)_")
 
 
@@ -46,7 +51,7 @@ def cell_text(cell: dict[str, Any]) -> tuple[str, str]:
 
 
 def fingerprint(source: Path, root: Path = ROOT) -> str:
-    """SHA-256 of all that a page is made from: cells with tags and captions, parameters, ran/*.py, records it shows."""
+    """SHA-256 of all that a page is made from: cells with tags and captions, parameters, ran/*.py, what it shows."""
     cells = [
         (*cell_text(cell), cell["metadata"].get("tags"), cell["metadata"].get("mystnb"))
         for cell in read_notebook(source)["cells"]
@@ -54,7 +59,7 @@ def fingerprint(source: Path, root: Path = ROOT) -> str:
     digest = hashlib.sha256(json.dumps([cells, PARAMETERS.get(source.stem)], sort_keys=True).encode())
     files = sorted((root / "ran").glob("*.py"))
     if SHOW_RECORDS.match(source.name):
-        files += sorted(path for pattern in RECORD_FILES for path in (root / "results").glob(pattern))
+        files += sorted(path for pattern in SHOWN for path in root.glob(pattern))
     for path in files:
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()

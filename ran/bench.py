@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,15 @@ def bench(
     """Measure `parts` and write each, as soon as it is there, to the record of this device below `folder`.
 
     Parts that were measured earlier stay as they are. Every part carries date, commit, versions and how long it took.
+    Raises ValueError, before anything is measured, for an unknown part and for `imagenet` without pytorchcv.
     """
     parts = [choose("part", part, PARTS) for part in parts]
+    if "imagenet" in parts and not find_spec("pytorchcv"):
+        others = " ".join(part for part in PARTS if part != "imagenet")
+        raise ValueError(
+            "the part imagenet measures against pytorchcv, which is not installed: `pip install pytorchcv`, or leave "
+            f"that part out: --parts {others}"
+        )
     about = hardware(device)
     path = folder / ("-".join(re.sub(r"\W+", "-", str(value).lower()) for value in about.values()) + ".json")
     record = json.loads(path.read_text()) if path.is_file() else {"hardware": about, "parts": {}}

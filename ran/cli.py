@@ -38,10 +38,14 @@ def parser() -> argparse.ArgumentParser:
 
     listing = commands.add_parser("cells", help="list the cells of all tables, and which have a record")
     listing.add_argument("--profile", default="short", help=f"one of {', '.join(PROFILES)} (default: %(default)s)")
-    listing.add_argument("--results", default="results", help="folder with runs/ and smoke/ (default: %(default)s)")
+    listing.add_argument("--results", default="results", help="folder with runs/ or smoke/ (default: %(default)s)")
 
     tables = commands.add_parser("tables", help="write the tables from the records")
-    tables.add_argument("--results", default="results", help="folder with paper/ and runs/ (default: %(default)s)")
+    tables.add_argument(
+        "--results",
+        default="results",
+        help="folder with runs/ or smoke/, which receives tables/ (default: %(default)s)",
+    )
 
     timing = commands.add_parser("bench", help="measure how fast training and inference are, and leave a record")
     timing.add_argument("--parts", nargs="+", metavar="NAME", help=f"only these: {', '.join(PARTS)}")
@@ -85,6 +89,17 @@ def complain(line: str) -> None:
     print(line, file=sys.stderr)
 
 
+def with_records(name: str) -> Path:
+    """The folder of that name. Raises FileNotFoundError where there are no records in it to be read."""
+    folder = Path(name)
+    if not any((folder / part).is_dir() for part in ("runs", "smoke")):
+        raise FileNotFoundError(
+            f"{name!r} holds neither runs/ nor smoke/ with records: call from the repository, or give --results the "
+            "folder above them."
+        )
+    return folder
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; 0 for success, 2 with a one-line message for bad input."""
     said = vars(parser().parse_args(words))
@@ -96,12 +111,12 @@ def main(words: Sequence[str] | None = None) -> int:
         elif command == "data":
             download(said["name"], said["data_root"])
         elif command == "tables":
-            for path in write_tables(Path(said["results"]), complain):
+            for path in write_tables(with_records(said["results"]), complain):
                 print(path)
         elif command == "bench":
             print(bench(choose_device(said["device"]), Path(said["results"]) / "bench", said["parts"] or PARTS))
         elif command == "cells":
-            records = all_records(Path(said["results"]), complain)
+            records = all_records(with_records(said["results"]), complain)
             print(list_cells(said["profile"], records).to_string(index=False))
         elif said["table"]:
             return run_tables(said)
@@ -136,12 +151,14 @@ def run_tables(said: dict[str, Any]) -> int:
         **{"results": PROFILES[profile].results}
         | {name: said.pop(name) for name in Places.__dataclass_fields__ if name in said}
     )
+    choose_device(places.device)  # likewise
     runs = configs(wanted, profile, **said)
     start = time.monotonic()
     unfinished = work_through(runs, places, None if budget is None else parse_budget(budget), jobs=jobs or 1)
     print(f"{len(runs) - len(unfinished)} of {len(runs)} cells are recorded; {time.monotonic() - start:.0f} s")
-    for name, reason in unfinished.items():
-        print(f"not recorded: {name} ({reason})", file=sys.stderr)
+    for reason in dict.fromkeys(unfinished.values()):  # many cells may fail for one
+        names = [name for name, its in unfinished.items() if its == reason]
+        print(f"not recorded: {', '.join(names)} ({reason})", file=sys.stderr)
     return 1 if unfinished else 0
 
 

@@ -5,10 +5,14 @@ None of it changes what is computed, but for rounding: bfloat16 rounds coarsely,
 
 import copy
 import ctypes
+import os
 import platform
+import shutil
+import sysconfig
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +22,7 @@ from ran.devices import Alone, native_bf16
 from ran.network import ResidualAttentionNetwork
 from ran.units import ResidualUnit
 
-KINDS = 64  # more than any network here has kinds of residual units; PyTorch gives up at 8
+KINDS = 4096  # more kinds of residual units than one process meets, over all its networks; PyTorch gives up at 8
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Engine:
     graphed: bool = False
 
     def __post_init__(self) -> None:
+        if self.graphed and not self.fused:
+            raise ValueError(
+                "a CUDA graph needs the fused optimiser, which reads learning rates on the GPU: set fused."
+            )
         if self.graphed and not torch.cuda.is_available():
             raise ValueError("CUDA graphs need a GPU, and there is none: leave graphed at False.")
 
@@ -81,14 +89,20 @@ def fastest(device: torch.device, team: Alone | None = None, network: nn.Module 
 
     On a CPU, compiled units are no faster than PyTorch's own kernels. Several devices exchange gradients and batch
     statistics in the midst of a step, and features that are computed again change the batch norms in the midst of one:
-    both go without compiled units and graphs.
+    both go without compiled units and graphs. Units are compiled where `can_compile` says that it is possible.
     """
     bf16 = native_bf16(device)
     if device.type == "cpu":
         return Engine(channels_last=True, bf16=bf16, keeps_memory=True)
     whole = (team is None or team.count == 1) and not getattr(network, "recompute", False)
-    compiled = whole and isinstance(network, ResidualAttentionNetwork)
+    compiled = whole and isinstance(network, ResidualAttentionNetwork) and can_compile()
     return Engine(channels_last=True, bf16=bf16, fused=True, tuned=True, compiled=compiled, graphed=whole)
+
+
+def can_compile() -> bool:
+    """Whether this machine has what compilation for a GPU starts: a C compiler, and the headers of this Python."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    return bool(compiler) and Path(sysconfig.get_path("include"), "Python.h").is_file()
 
 
 def compiled_twin(network: nn.Module, backend: str | Callable[..., Any] = "inductor") -> nn.Module:
@@ -98,7 +112,8 @@ def compiled_twin(network: nn.Module, backend: str | Callable[..., Any] = "induc
     the feature. Sizes are compiled in (dynamic=False): kernels for any size are slower, and training meets only a few.
     `network` itself stays as written, for passes that are too few to be worth a compilation.
     """
-    torch._dynamo.config.recompile_limit = max(KINDS, torch._dynamo.config.recompile_limit)
+    for limit in ("recompile_limit", "accumulated_recompile_limit"):
+        setattr(torch._dynamo.config, limit, max(KINDS, getattr(torch._dynamo.config, limit)))
     shared = {id(each): each for each in (*network.parameters(), *network.buffers())}
     twin = copy.deepcopy(network, memo=shared)
     for module in twin.modules():
@@ -114,7 +129,9 @@ USUAL = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20, M_TOP_PAD: 128 
 
 
 def keep_freed_memory(keep: bool = True) -> bool:
-    """Have the C library keep what is freed, for this whole process; False where it is not glibc and nothing changes.
+    """Have the C library keep what is freed, for this whole process; False where it does not, or not all of it.
+
+    That is where it is not glibc, or one so old that it refuses to keep blocks above 32 MiB; it then keeps the smaller.
 
     A feature of 32 MiB or more, and with a training step's pattern many a smaller one, is returned to the system when
     it is freed. The next step asks for it again, and the system hands out every page anew, filled with zeros: several
@@ -123,4 +140,8 @@ def keep_freed_memory(keep: bool = True) -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     library = ctypes.CDLL(None)
-    return all(library.mallopt(name, value) for name, value in (KEEPING if keep else USUAL).items())
+    wanted = KEEPING if keep else USUAL
+    done = [library.mallopt(name, value) for name, value in wanted.items()]
+    if not done[0]:
+        library.mallopt(M_MMAP_THRESHOLD, USUAL[M_MMAP_THRESHOLD])
+    return all(done)

@@ -1,5 +1,6 @@
 """What a run leaves behind, as plain data."""
 
+import datetime
 import json
 import platform
 from dataclasses import asdict
@@ -12,7 +13,7 @@ import ran
 from ran.data import Data
 from ran.devices import Alone, native_bf16
 from ran.network import ResidualAttentionNetwork
-from ran.provenance import hardware
+from ran.provenance import git_state, hardware
 from ran.training import Fitted
 
 if TYPE_CHECKING:
@@ -21,19 +22,35 @@ if TYPE_CHECKING:
 CONFUSION_CLASSES = 100  # the confusion matrix of more classes is no small text
 
 
+def this_session(team: Alone) -> dict[str, Any]:
+    """When, by what code and on what a run is trained, as far as it goes in this process."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "git": git_state(),
+        "devices": team.count,
+        "precision": "bf16 autocast" if native_bf16(team.device) else "float32",
+        "hardware": hardware(team.device),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),  # a text of its own type, which no checkpoint may hold
+            "torchvision": torchvision.__version__,
+            "ran": ran.__version__,
+        },
+    }
+
+
 def make_record(
-    config: "RunConfig",
-    data: Data,
-    network: ResidualAttentionNetwork,
-    team: Alone,
-    fitted: Fitted,
+    config: "RunConfig", data: Data, network: ResidualAttentionNetwork, session: dict[str, Any], fitted: Fitted
 ) -> dict[str, Any]:
-    """The record of a finished run but for its start: see `ran.runs.run`."""
+    """The record of a finished run, of which `session` was the last: see `ran.runs.run`."""
     classes, epochs = len(data.classes), fitted.epochs
     pairs = data.test.labels * classes + fitted.final.predictions
     speed = sum(epoch["images_per_second"] for epoch in epochs) / len(epochs)  # of all devices together
     confusion = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+    continued = {"sessions": fitted.sessions} if len(fitted.sessions) > 1 else {}
     return {
+        **session,
+        **continued,
         "id": config.id,
         "command": config.command,
         "config": asdict(config),
@@ -44,10 +61,7 @@ def make_record(
         "test_top5_error": fitted.final.top5_error,
         "wall_seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
         "images_per_second": round(speed, 1),
-        "devices": team.count,
-        "images_per_second_per_device": round(speed / team.count, 1),
-        "precision": "bf16 autocast" if native_bf16(team.device) else "float32",
-        "hardware": hardware(team.device),
+        "images_per_second_per_device": round(speed / session["devices"], 1),
         "dataset": {
             "name": data.name,
             "classes": list(data.classes),
@@ -55,12 +69,6 @@ def make_record(
             "test_images": len(data.test),
             "sha256": data.checksum,
             "skipped": list(data.skipped),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
-            "ran": ran.__version__,
         },
         "epochs": epochs,
         "confusion": confusion.tolist() if classes <= CONFUSION_CLASSES else None,

@@ -76,12 +76,7 @@ class Images(Dataset):
 
 
 def pytorchcv_attention_56(num_classes: int = 1000) -> nn.Module:
-    """pytorchcv's Attention-56 for 224×224 images, which adds the trunk to the mask and each skip twice.
+    """pytorchcv's Attention-56 for 224×224 images, which adds the trunk to the mask and each skip twice."""
+    from pytorchcv.model_provider import get_model  # a development dependency
 
-    Raises ValueError where pytorchcv, a development dependency, is not installed.
-    """
-    try:
-        from pytorchcv.model_provider import get_model
-    except ImportError as error:
-        raise ValueError("pytorchcv is not installed: pip install pytorchcv, or leave out --parts imagenet.") from error
     return get_model("resattnet56", num_classes=num_classes)

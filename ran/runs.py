@@ -1,6 +1,5 @@
 """One run: a typed config, and `run`, which trains it once and leaves one record. Idempotent and resumable."""
 
-import datetime
 import hashlib
 import json
 import shlex
@@ -25,8 +24,8 @@ from ran.masks import GATES, MASKS
 from ran.mixing import PLAIN
 from ran.network import PRESETS, STEMS, ResidualAttentionNetwork, build, narrowed
 from ran.probes import probe
-from ran.provenance import git_state, write_whole
-from ran.records import as_text, make_record
+from ran.provenance import write_whole
+from ran.records import as_text, make_record, this_session
 from ran.schedules import SCHEDULES, Schedule
 from ran.training import OutOfTime, fit
 
@@ -246,11 +245,12 @@ def run(
 
     These are probes.csv (see `probe`) and, where modules learned from noisy labels, gradients.csv (`gradient_filter`).
     A run that was cut off, by `deadline` for instance (see `fit`), continues at its last whole epoch. Two processes
-    never train one config: the second waits and then takes the first one's record. The record holds config, schedule,
-    metrics of every epoch, test and top-5 error (%), confusion matrix (rows: true class), data set with checksum and
-    skipped files, devices, hardware, versions, git commit, seconds, images/s (of all devices together, and of each) and
-    command. Where torchrun has started several processes (see ran.devices), they train together, and the first one
-    writes; the others' Run has no network.
+    never train one config: the second waits and then takes the first one's record, or raises OutOfTime at `deadline`.
+    The record holds config, schedule, metrics of every epoch, test and top-5 error (%), confusion matrix (rows: true
+    class), data set with checksum and skipped files, seconds, images/s (of all devices together, and of each) and
+    command; also date, git commit, devices, precision, hardware and versions, and where the run was continued these of
+    every session, the last one's in front. Where torchrun has started several processes (see ran.devices), they train
+    together, and the first one writes; the others' Run has no network.
     """
     places = places or Places()
     team = join(choose_device(places.device))
@@ -283,11 +283,20 @@ def run(
             report(f"{config.id} on {team.device.type}" + (f", {team.count} devices" if team.count > 1 else ""))
             if config.held_out:
                 report(f"what is called test below is measured on {config.measured_on}")
-            start = {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "git": git_state()}
+            session = this_session(team)
             fitted = fit(
-                network, data, config.recipe, config.seed, None, checkpoint, identity, report, deadline, team=team
+                network,
+                data,
+                config.recipe,
+                config.seed,
+                checkpoint=checkpoint,
+                identity=identity,
+                report=report,
+                deadline=deadline,
+                team=team,
+                session=session,
             )
-            text = as_text(start | make_record(config, data, network, team, fitted))
+            text = as_text(make_record(config, data, network, session, fitted))
             record = json.loads(text)
             if team.rank == 0:
                 for name in measures:

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,10 +87,11 @@ def evaluate(network: nn.Module, data: Data, device: torch.device, team: Alone |
 
 
 class Fitted(NamedTuple):
-    """The metrics of every epoch, and the evaluation that followed the last one."""
+    """The metrics of every epoch, the evaluation that followed the last one, and the sessions it took (see `fit`)."""
 
     epochs: list[dict[str, float]]
     final: Evaluation
+    sessions: list[dict[str, Any]]
 
 
 def fit(
@@ -105,6 +106,7 @@ def fit(
     deadline: float | None = None,
     team: Alone | None = None,
     engine: Engine | None = None,
+    session: Mapping[str, Any] | None = None,
 ) -> Fitted:
     """Train `network` on `data` by `schedule` and evaluate it after every epoch; nothing is chosen by the test set.
     It ends with the weights that were evaluated: where the schedule averages them, the average.
@@ -112,8 +114,10 @@ def fit(
     `device` computes alone; a `team` (see ran.devices) does so together, with the same result up to rounding.
     `engine` says how, the fastest one for the device unless given.
     `checkpoint`, where given, is written after every epoch and continued from where it is there; it carries
-    `identity`, and one that carries another raises ValueError. Raises TrainingDiverged when the loss is not finite,
-    and OutOfTime before an epoch that would end after `deadline` (of time.monotonic), judged by the one before.
+    `identity`, and one that carries another raises ValueError. It also keeps `session`, what is to be said of this
+    call, with the first epoch that it trains: those of a continued run follow each other.
+    Raises TrainingDiverged when the loss is not finite, and OutOfTime before an epoch that would end after `deadline`
+    (of time.monotonic), judged by the one before.
     """
     team = team or Alone(device or choose_device())
     device = team.device
@@ -130,14 +134,19 @@ def fit(
     state = {"network": network, "optimiser": optimiser, "rates": rates}
     state |= {} if average is None else {"average": average}
     epochs: list[dict[str, float]] = []
+    sessions: list[dict[str, Any]] = []
     if checkpoint is not None:
         # the first reads it for all: no other machine needs to see its file
         if saved := team.from_first(_read(checkpoint) if team.rank == 0 else None):
-            epochs = _restore(saved, checkpoint, identity, state)
+            epochs, sessions = _restore(saved, checkpoint, identity, state)
+            for group in optimiser.param_groups:
+                group["fused"] = engine.fused or None  # of this device, whatever it was where the run began
             report(f"continued after epoch {len(epochs)} from {checkpoint}")
     graphed = engine.graphed and schedule.accumulate == 1
     step = (GraphedStep if graphed else Step)(wrapped, optimiser, schedule, team, engine)
     count = math.ceil(total / len(batches))
+    if len(epochs) < count:
+        sessions = [*sessions, {"from_epoch": len(epochs) + 1, **(session or {})}]
     final = None
     while len(epochs) < count:
         done = len(epochs)
@@ -162,7 +171,8 @@ def fit(
         trained = max(team.gather(time.perf_counter() - start))
         if not math.isfinite(train_loss):
             raise TrainingDiverged(
-                f"the training loss is {train_loss} in epoch {done + 1}; a lower learning rate may help."
+                f"the training loss is {train_loss} in epoch {done + 1}, at a learning rate of about {rate:.2g}. The "
+                "same run would come there again: take another schedule, of a lower rate, or another seed."
             )
         final = evaluate(measured, data, device, team)
         epochs.append(
@@ -179,12 +189,12 @@ def fit(
             }
         )
         if checkpoint is not None and team.rank == 0:
-            _keep(checkpoint, identity, state, epochs)
+            _keep(checkpoint, identity, state, epochs, sessions)
         report(_line(epochs[-1], count))
     final = final or evaluate(measured, data, device, team)
     if measured is not network:
         network.load_state_dict(measured.state_dict())
-    return Fitted(epochs, final)
+    return Fitted(epochs, final, sessions)
 
 
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
@@ -211,12 +221,11 @@ def _line(epoch: dict[str, float], count: int) -> str:
     )
 
 
-def _keep(path: Path, identity: str, state: dict[str, Any], epochs: list[dict[str, float]]) -> None:
+def _keep(path: Path, identity: str, state: dict[str, Any], epochs: list[Any], sessions: list[Any]) -> None:
     """Write a checkpoint whole or not at all."""
     partial = path.with_name(path.name + ".partial")
-    torch.save(
-        {"identity": identity, "epochs": epochs, **{name: part.state_dict() for name, part in state.items()}}, partial
-    )
+    said = {"identity": identity, "epochs": epochs, "sessions": sessions}
+    torch.save(said | {name: part.state_dict() for name, part in state.items()}, partial)
     partial.replace(path)
 
 
@@ -224,11 +233,11 @@ def _read(path: Path) -> dict[str, Any] | None:
     return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
 
 
-def _restore(saved: dict[str, Any], path: Path, identity: str, state: dict[str, Any]) -> list[dict[str, float]]:
+def _restore(saved: dict[str, Any], path: Path, identity: str, state: dict[str, Any]) -> tuple[list[Any], list[Any]]:
     if saved["identity"] != identity:
         raise ValueError(
             f"{path} belongs to the run {saved['identity']!r}, not to {identity!r}; move it away to start anew."
         )
     for name, part in state.items():
         part.load_state_dict(saved[name])
-    return saved["epochs"]
+    return saved["epochs"], saved.get("sessions", [])  # checkpoints of older code have none

@@ -198,3 +198,9 @@ def test_what_is_measured_on_each_device_is_whole():
     for size in SIZES.values():
         assert set(CIFAR_NETWORKS) <= set(size.networks) and size.rounds >= 3 and size.narrow == 1
         assert size.images >= 10 * size.batch
+
+
+def test_without_pytorchcv_nothing_is_measured_in_vain(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ran.bench.find_spec", lambda _: None)
+    assert main(["bench", "--device", "cpu", "--results", str(tmp_path)]) == 2
+    assert "--parts training inference limit" in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -213,6 +213,13 @@ def find(image, padded):
     return matches[0]
 
 
+def test_crops_are_padded_by_the_training_mean(few):
+    batches = TrainingBatches(few, 16, torch.device("cpu"))
+    border = few.train.images.double().mean((0, 1, 2)).round().byte()
+    assert (batches.padded[:, :PADDING] == border).all() and (batches.padded[:, :, -PADDING:] == border).all()
+    assert few.normalise(batches.padded)[:, :, :PADDING].abs().max() < 0.5 / 255 / few.std.min() + 1e-6
+
+
 def test_an_epochs_chance_is_its_generators(few):
     batches = TrainingBatches(few, 16, torch.device("cpu"))
     first, again, other = (next(batches.epoch(torch.Generator().manual_seed(seed)))[0] for seed in (1, 1, 2))

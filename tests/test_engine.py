@@ -20,6 +20,7 @@ from ran.folding import folded
 from ran.schedules import Schedule
 from ran.steps import WARM_UP, GraphedStep, Step
 from ran.training import fit, train_one_epoch
+from ran.units import ResidualUnit
 
 CPU = torch.device("cpu")
 
@@ -96,7 +97,30 @@ def test_the_engine_of_a_cpu_and_of_a_gpu():
     cpu = fastest(CPU, network=new())
     assert cpu.channels_last and cpu.keeps_memory and not (cpu.compiled or cpu.graphed or cpu.fused)
     with pytest.raises(ValueError, match="CUDA graphs need a GPU"):
+        Engine(graphed=True, fused=True)
+    with pytest.raises(ValueError, match="needs the fused optimiser"):
         Engine(graphed=True)
+
+
+def test_without_a_compiler_nothing_is_compiled(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("ran.engine.native_bf16", lambda _: True)
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    gpu = fastest(torch.device("cuda"), network=new())
+    assert gpu.fused and gpu.graphed and not gpu.compiled
+
+
+def test_one_process_compiles_for_many_networks():
+    """PyTorch counts kinds over all networks of a process, and goes on uncompiled beyond its limits, without a word."""
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("eager")
+    with torch._dynamo.config.patch(recompile_limit=2, accumulated_recompile_limit=4):
+        twin = compiled_twin(nn.Sequential(ResidualUnit(4, 4)).eval(), counter)
+        for side in range(1, 9):
+            twin(torch.zeros(1, 4, side, 1))
+    torch._dynamo.reset()
+    assert counter.frame_count == 8
 
 
 def test_plain_features_are_not_in_channels_last_order():

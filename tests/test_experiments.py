@@ -122,6 +122,21 @@ def tiny(seed, epochs=1):
     return RunConfig(epochs=epochs, train_images=32, seed=seed, narrow=4)
 
 
+def test_tables_are_made_only_where_records_are(tmp_path, capsys):
+    for command in ("tables", "cells"):
+        assert main([command, "--results", str(tmp_path / "typo")]) == 2
+        assert "neither runs/ nor smoke/" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_cells_that_fail_alike_are_named_together(tmp_path, capsys):
+    places = ["--data-root", str(tmp_path), "--results", str(tmp_path / "runs")]
+    assert main(["run", "--table", "mask_structures", *places]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and said[0].count("attention-56-arl-") == 2 and "'cifar10' is not in" in said[0]
+    assert main(["run", "--table", "mask_structures", "--device", "gpu", *places]) == 2
+
+
 def test_a_failed_cell_does_not_stop_the_others(tmp_path):
     places, lines = Places(results=str(tmp_path)), []
     missing = RunConfig(dataset="cifar10")

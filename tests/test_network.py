@@ -267,3 +267,14 @@ def test_every_parameter_of_an_imagenet_network_receives_a_gradient(name):
 def test_images_too_small_for_imagenet_networks_are_refused(name):
     with pytest.raises(ValueError, match="at least 64, got"):
         outline(name)(torch.zeros(2, 3, 64, 63))
+
+
+def test_convolutions_start_by_he_et_al():
+    """Deviation √(2 / fan out), the fan out being the kernel's positions times its channels (section 4.1)."""
+    torch.manual_seed(0)
+    convolutions = [each for each in build("attention-56").modules() if isinstance(each, nn.Conv2d)]
+    for each in convolutions:
+        fan_out = each.out_channels * each.kernel_size[0] * each.kernel_size[1]
+        close = 5 / each.weight.numel() ** 0.5  # five times what chance leaves, or more
+        assert each.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=close), each
+        assert each.bias is None or not each.bias.any()

@@ -1,5 +1,6 @@
 """Runs: typed parameters, one record a config, and the two command lines that start them."""
 
+import itertools
 import json
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import torch
 from filelock import FileLock
 
 from ran import build
+from ran.attention import LEARNING
 from ran.cli import main
 from ran.data import load, shortened, with_label_noise
+from ran.masks import GATES, MASKS
 from ran.runs import Places, RunConfig, notebook_parameters, parse, run
+from ran.training import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGENET = {"network": "attention-56-imagenet", "dataset": "folder"}
@@ -147,6 +151,7 @@ def test_a_record_says_all_that_is_needed_to_repeat_it(finished):
     assert record["dataset"]["train_images"] == 64 and record["dataset"]["sha256"] == done.data.checksum
     assert record["versions"]["torch"] == torch.__version__
     assert record["hardware"]["name"] and record["precision"] in ("float32", "bf16 autocast")
+    assert "sessions" not in record  # there was one, and it stands above
     assert record["images_per_second"] > 0 and record["wall_seconds"] > 0
     assert set(record["git"]) == {"commit", "changed"}
     assert record["command"].startswith("papermill notebooks/run.ipynb OUT.ipynb -p network attention-56 ")
@@ -165,12 +170,53 @@ def test_the_record_and_the_confusion_matrix_agree(finished):
 
 def test_the_weights_are_those_that_were_measured(finished):
     _, _, done = finished
-    images = done.data.normalise(done.data.test.images)
-    with torch.inference_mode():
-        answers = torch.cat([done.network(part).argmax(1) for part in images.split(250)])
-    # float32 here, perhaps bf16 there: a few answers near a boundary may differ
-    counts = torch.bincount(answers, minlength=10)
-    assert (counts - torch.tensor(done.record["confusion"]).sum(0)).abs().sum() < 100
+    found = evaluate(done.network, done.data, torch.device("cpu"))
+    assert found.loss == pytest.approx(done.record["epochs"][-1]["test_loss"], rel=1e-3)
+    assert found.error == done.record["test_error"]
+
+
+@pytest.mark.parametrize(("attention", "mask", "gate"), [*itertools.product(LEARNING, MASKS, GATES)])
+def test_a_run_builds_the_variant_that_it_is_named_after(attention, mask, gate):
+    network = RunConfig(attention=attention, mask=mask, gate=gate, narrow=4).build(7)
+    found = network.config
+    assert (found.attention, found.mask, found.gate, found.num_classes) == (attention, mask, gate, 7)
+
+
+def test_a_runs_seed_reaches_its_weights_and_its_batches(tmp_path, monkeypatch):
+    seen = []
+
+    def stop(network, data, schedule, seed, **_):
+        seen.append((seed, next(network.parameters()).detach().clone()))
+        raise InterruptedError
+
+    monkeypatch.setattr("ran.runs.fit", stop)
+    for seed in (3, 4, 3):
+        with pytest.raises(InterruptedError):
+            run(RunConfig(seed=seed, narrow=4), Places(results=str(tmp_path)), lambda _: None)
+    assert [seed for seed, _ in seen] == [3, 4, 3]
+    assert seen[0][1].equal(seen[2][1]) and not seen[0][1].equal(seen[1][1])
+
+
+def test_the_record_of_a_continued_run_tells_of_every_session(tmp_path, monkeypatch):
+    config, places = RunConfig(epochs=3, train_images=64, narrow=4), Places(results=str(tmp_path))
+
+    def session(commit):
+        state = {"commit": commit, "changed": False}
+        monkeypatch.setattr("ran.records.git_state", lambda: state)
+        return state
+
+    def stop(line):
+        if "epoch   1" in line:
+            raise InterruptedError
+
+    first = session("a")
+    with pytest.raises(InterruptedError):
+        run(config, places, stop)
+    last = session("b")
+    record = run(config, places, lambda _: None).record
+    assert record["git"] == last
+    assert [(each["from_epoch"], each["git"]) for each in record["sessions"]] == [(1, first), (2, last)]
+    assert {"date", "hardware", "precision", "versions"} <= record["sessions"][0].keys()
 
 
 def test_a_finished_run_is_not_trained_again(finished):

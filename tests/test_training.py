@@ -10,8 +10,10 @@ from torch import nn
 
 from ran import build
 from ran.data import DataSet, load
-from ran.devices import choose_device
+from ran.devices import Alone, choose_device
+from ran.engine import PLAIN, Engine
 from ran.schedules import RECIPE, SCHEDULES, Schedule
+from ran.steps import Step
 from ran.training import TrainingDiverged, evaluate, fit
 
 CPU = torch.device("cpu")
@@ -104,15 +106,19 @@ class Cut(Exception):
     """The end of a session."""
 
 
-def test_a_continued_run_equals_an_uninterrupted_one(data, tmp_path):
-    def stop_after_two(line):
-        if line.startswith("epoch   2"):
+def stop_after(epoch):
+    def stop(line):
+        if line.startswith(f"epoch   {epoch}"):
             raise Cut
 
+    return stop
+
+
+def test_a_continued_run_equals_an_uninterrupted_one(data, tmp_path):
     checkpoint, whole, cut = tmp_path / "checkpoint.pt", small_network(), small_network()
     expected = fit(whole, data, BRIEF, seed=5, device=CPU, report=silent)
     with pytest.raises(Cut):
-        fit(cut, data, BRIEF, seed=5, device=CPU, checkpoint=checkpoint, identity="a", report=stop_after_two)
+        fit(cut, data, BRIEF, seed=5, device=CPU, checkpoint=checkpoint, identity="a", report=stop_after(2))
     lines = []
     other = small_network(seed=9)  # all its weights must come from the checkpoint
     fitted = fit(other, data, BRIEF, seed=5, device=CPU, checkpoint=checkpoint, identity="a", report=lines.append)
@@ -121,6 +127,24 @@ def test_a_continued_run_equals_an_uninterrupted_one(data, tmp_path):
         assert all(epoch[key] == counterpart[key] for key in ("learning_rate", "train_loss", "test_loss", "test_error"))
     for key, value in whole.state_dict().items():
         assert value.equal(other.state_dict()[key]), key
+
+
+def test_a_continued_run_takes_its_own_devices_optimiser(data, tmp_path, monkeypatch):
+    """A run begun on a CPU may go on on a GPU, whose graphs need the fused kernels."""
+    made = []
+
+    def optimiser(self, network, fused=False, make=Schedule.optimiser):
+        made.append(make(self, network, fused))
+        return made[-1]
+
+    monkeypatch.setattr(Schedule, "optimiser", optimiser)
+    options = {"device": CPU, "checkpoint": tmp_path / "checkpoint.pt"}
+    with pytest.raises(Cut):
+        fit(small_network(), data, BRIEF, **options, report=stop_after(1))
+    with pytest.raises(Cut):
+        fit(small_network(), data, BRIEF, **options, report=stop_after(2), engine=Engine(fused=True))
+    fit(small_network(), data, BRIEF, **options, report=silent)
+    assert [each.param_groups[0]["fused"] for each in made] == [None, True, None]
 
 
 def test_another_runs_checkpoint_is_refused(data, tmp_path):
@@ -140,7 +164,7 @@ def test_seeds_differ(data):
 def test_a_loss_that_is_no_number_stops_training(data):
     broken = small_network()
     nn.init.constant_(broken[0].weight, math.inf)
-    with pytest.raises(TrainingDiverged, match="loss is nan in epoch 1"):
+    with pytest.raises(TrainingDiverged, match="loss is nan in epoch 1.*another seed"):
         fit(broken, data, BRIEF, device=CPU, report=silent)
 
 
@@ -158,7 +182,8 @@ def learning_rates(schedule, batches):
 def test_the_papers_schedule():
     paper = SCHEDULES["paper"]
     assert (paper.batch_size, paper.momentum, paper.weight_decay, paper.total(781)) == (64, 0.9, 1e-4, 160_000)
-    assert paper.optimiser(nn.Linear(1, 1)).defaults["nesterov"]
+    settings = paper.optimiser(nn.Linear(1, 1)).param_groups[0]
+    assert (settings["nesterov"], settings["momentum"], settings["weight_decay"]) == (True, 0.9, 1e-4)
     seen = learning_rates(paper, 781)
     changes = [step for step in range(1, 160_000) if seen[step] != seen[step - 1]]
     assert changes == [64_000, 96_000]
@@ -218,6 +243,20 @@ def test_one_cycle_schedules_rise_and_fall(name):
     assert seen[:peak] == sorted(seen[:peak]) and seen[peak:] == sorted(seen[peak:], reverse=True)
     assert peak == pytest.approx(SCHEDULES[name].warm_up * len(seen), abs=1.5)
     assert seen[-1] < 1e-3 * max(seen)
+
+
+def test_labels_are_smoothed_as_the_schedule_says(data):
+    """With a label smoothing of 0.1, a tenth of the cross-entropy is that of all classes alike."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    logs = network(images).detach().log_softmax(1)
+    expected = -(0.9 * logs[range(8), labels] + 0.1 * logs.mean(1)).mean().item()
+    schedule = replace(BRIEF, label_smoothing=0.1)
+    step = Step(network, schedule.optimiser(network), schedule, Alone(CPU), PLAIN)
+    step(images, labels)
+    loss, _ = step.results()
+    assert loss == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_unfinished_last_epoch_ends_at_the_last_iteration(data):
