@@ -20,7 +20,7 @@ book: $(READY) ## run the notebooks that changed and build the book into _build/
 test: book ## run all tests, those of the built book included
 	@$(BIN)/pytest
 
-reproduce: $(READY) ## run the cells of all tables that have no record: make reproduce PROFILE=smoke
+reproduce: $(READY) ## run the cells of the paper's tables that have no record: make reproduce PROFILE=smoke
 	@$(BIN)/ran run --table all --profile $(PROFILE) --jobs $(JOBS) $(OPTIONS)
 
 lab: .venv/.lab ## edit the notebooks in JupyterLab
