@@ -177,7 +177,7 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
             command = textwrap.wrap(record["command"], 100, break_long_words=False, break_on_hyphens=False)
             lines += [
                 f"- **{what}**: {record['test_error']:.2f}%, {length(record)}, seed {record['config']['seed']}; "
-                f"{describe(record['hardware'])}; {record['wall_seconds']:,.0f} s; {record['date']}; "
+                f"{describe(record['hardware'])}; {record['wall_seconds']:,.0f} s; {when(record)}; "
                 f"{link(record, 'record')}\n",
                 "  ```bash\n  " + " \\\n      ".join(command) + "\n  ```\n",
             ]
@@ -269,11 +269,16 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
         + (f", on {devices} devices together" if (devices := record.get("devices", 1)) > 1 else ""),
         "hardware": f"{describe(record['hardware'])}; {record['precision']}",
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
-        "date": record["date"],
+        "date": when(record),
         "commit": f"{record['git']['commit']}{' and later changes' if record['git']['changed'] else ''}",
         "command": f"`{record['command']}`",
     }
     return pd.DataFrame({"question": list(answers), "answer": [str(answer) for answer in answers.values()]})
+
+
+def when(record: dict[str, Any]) -> str:
+    """Its date and, where it was continued, in how many sessions it was made."""
+    return record["date"] + (f", the last of {len(record['sessions'])} sessions" if "sessions" in record else "")
 
 
 def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:

@@ -19,6 +19,7 @@ from ran.cli import main
 from ran.data import load, shortened, with_label_noise
 from ran.masks import GATES, MASKS
 from ran.runs import Places, RunConfig, notebook_parameters, parse, run
+from ran.tables import summary
 from ran.training import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -217,6 +218,7 @@ def test_the_record_of_a_continued_run_tells_of_every_session(tmp_path, monkeypa
     assert record["git"] == last
     assert [(each["from_epoch"], each["git"]) for each in record["sessions"]] == [(1, first), (2, last)]
     assert {"date", "hardware", "precision", "versions"} <= record["sessions"][0].keys()
+    assert dict(summary(record).to_numpy())["date"] == f"{record['date']}, the last of 2 sessions"
 
 
 def test_a_finished_run_is_not_trained_again(finished):
