@@ -49,7 +49,7 @@ class Size:
 
 
 SIZES: dict[str, Size] = {
-    "cpu": Size("attention-56", 128, 1280, 1000, 3, (16, 32, 64, 128, 256)),
+    "cpu": Size("attention-56", 128, 1280, 1000, 5, (16, 32, 64, 128, 256)),
     "cuda": Size(
         "attention-92",
         512,
