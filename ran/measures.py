@@ -1,6 +1,7 @@
 """The parts of `ran bench`, each one question about speed.
 
-Every comparison is made in one process, in turns, so that whatever else the machine does falls on all alike.
+The engine's pieces, and other code, are compared in one process, in turns, so that whatever else the machine does falls
+on all alike. Growth is measured case after case; starts, and runs side by side, in processes of their own.
 """
 
 import re
