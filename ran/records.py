@@ -1,11 +1,13 @@
 """What a run leaves behind, as plain data."""
 
+import base64
 import datetime
 import json
 import platform
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 import torchvision
 
@@ -71,8 +73,22 @@ def make_record(
             "skipped": list(data.skipped),
         },
         "epochs": epochs,
+        "misclassified": pack(fitted.final.predictions != data.test.labels),
         "confusion": confusion.tolist() if classes <= CONFUSION_CLASSES else None,
     }
+
+
+def pack(wrong: torch.Tensor) -> str:
+    """Which test images a network got wrong, (N,) bool in the order of the test set, as base64 of one bit an image."""
+    return base64.b64encode(np.packbits(wrong.numpy()).tobytes()).decode("ascii")
+
+
+def misclassified(record: dict[str, Any]) -> torch.Tensor | None:
+    """What `pack` wrote into a record, (N,) bool; None for a record that is older than this field."""
+    if "misclassified" not in record:
+        return None
+    bits = np.frombuffer(base64.b64decode(record["misclassified"]), np.uint8)
+    return torch.from_numpy(np.unpackbits(bits, count=record["dataset"]["test_images"]).astype(bool))
 
 
 def measured(record: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from ran.attention import LEARNING
 from ran.cli import main
 from ran.data import load, shortened, with_label_noise
 from ran.masks import GATES, MASKS
+from ran.records import misclassified
 from ran.runs import Places, RunConfig, notebook_parameters, parse, run
 from ran.tables import summary
 from ran.training import evaluate
@@ -166,6 +167,13 @@ def test_the_record_and_the_confusion_matrix_agree(finished):
     confusion = torch.tensor(done.record["confusion"])
     assert confusion.sum().item() == 1000 and confusion.sum(1).tolist() == [100] * 10
     assert 100 - confusion.trace().item() / 10 == pytest.approx(done.record["test_error"])
+
+
+def test_the_record_tells_which_images_were_wrong(finished):
+    _, _, done = finished
+    answers = evaluate(done.network, done.data, torch.device("cpu")).predictions
+    assert torch.equal(misclassified(done.record), answers != done.data.test.labels)
+    assert misclassified({name: value for name, value in done.record.items() if name != "misclassified"}) is None
     assert done.record["test_error"] == done.record["epochs"][-1]["test_error"]
 
 
