@@ -11,21 +11,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ran.choices import choose
-from ran.experiments import PROFILES, TABLES, configs, table
-from ran.runs import Places, parse
+from ran.study import PROFILES, TABLES, configs, table
+from ran.runs import Environment, parse
 
 options = dict(config)
 profile = choose("profile", options.pop("profile", "short"), PROFILES)
 tables = options.pop("tables", ",".join(TABLES)).split(",")
-places = parse({"results": PROFILES[profile].results} | options)[1]  # refuses a misspelt option
-options = {name: value for name, value in options.items() if name not in Places.__dataclass_fields__}
+environment = parse({"results": PROFILES[profile].results} | options)[1]  # refuses a misspelt option
+options = {name: value for name, value in options.items() if name not in Environment.__dataclass_fields__}
 runs = {run.id: run for run in configs([cell for name in tables for cell in table(name)], profile, **options)}
 
 # Snakemake deletes what a rule declares as output: before the job runs, and after it failed or was killed, even if the
 # record was written by then. So it learns of no record and no checkpoint: which cells lack a record is asked here, when
 # a call begins, and the output is an empty mark. A mark without a record is left from an earlier call and says nothing.
-DONE = places.results + "/{id}.done"
-missing = [name for name, run in runs.items() if not (places.folder(run) / "record.json").is_file()]
+DONE = environment.results + "/{id}.done"
+missing = [name for name, run in runs.items() if not (environment.folder(run) / "record.json").is_file()]
 for name in missing:
     Path(DONE.format(id=name)).unlink(missing_ok=True)
 
@@ -39,11 +39,11 @@ rule run:
     output:
         touch(DONE),
     log:
-        places.results + "/{id}.ipynb",  # a log, because the notebook of a failed run has to stay
+        environment.results + "/{id}.ipynb",  # a log, because the notebook of a failed run has to stay
     params:
         said=lambda wildcards: " ".join(
             f"-p {name} {shlex.quote(str(value))}"
-            for name, value in (asdict(runs[wildcards.id]) | asdict(places)).items()
+            for name, value in (asdict(runs[wildcards.id]) | asdict(environment)).items()
             if value is not None
         ),
         python=sys.executable,  # on a node of a cluster, PATH may be another

@@ -15,9 +15,8 @@ import numpy as np
 from execute import ROOT
 from PIL import Image
 
-from ran import figures
-from ran.runs import Places, RunConfig, run
-from ran.weights import publish
+from ran.runs import Environment, RunConfig, publish, run
+from ran.study import figures
 
 CONFIG = RunConfig(dataset="cifar10", schedule="short", epochs=8)
 SAMPLES = 16
@@ -26,9 +25,9 @@ SAMPLES = 16
 def main() -> int:
     """Command line: 0, or 1 where the record has no weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root", default=Places.data_root, help="folder that holds CIFAR-10")
-    parser.add_argument("--results", default=Places.results, help="folder that holds the run")
-    finished = run(CONFIG, Places(**vars(parser.parse_args())))
+    parser.add_argument("--data-root", default=Environment.data_root, help="folder that holds CIFAR-10")
+    parser.add_argument("--results", default=Environment.results, help="folder that holds the run")
+    finished = run(CONFIG, Environment(**vars(parser.parse_args())))
     try:
         print(publish(finished))
     except ValueError as error:

@@ -10,20 +10,17 @@ from typing import Any
 
 from ran.bench import PARTS, bench
 from ran.choices import choose
-from ran.cifar import DOWNLOADS, download
-from ran.devices import choose_device, is_first, several
-from ran.experiments import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
-from ran.network import PRESETS, build
-from ran.records import measured
-from ran.runs import Places, RunConfig, parse, run
-from ran.tables import all_records, list_cells, write_tables
-from ran.training import TrainingDiverged
+from ran.data import DOWNLOADS, download
+from ran.model import PRESETS, build
+from ran.runs import Environment, RunConfig, all_records, measured, parse, run
+from ran.study import OWN, PROFILES, TABLES, cell, configs, list_cells, parse_budget, table, work_through, write_tables
+from ran.training import TrainingDiverged, choose_device, is_first, several
 
 FOR_TABLES = ("table", "cell", "profile", "budget", "jobs")  # options of `ran run` that concern whole tables
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; the options of `ran run` are the fields of RunConfig and Places."""
+    """The command line; the options of `ran run` are the fields of RunConfig and Environment."""
     top = argparse.ArgumentParser(
         prog="ran", description="Residual Attention Networks: look at one, train one, record it."
     )
@@ -34,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
     fetch = commands.add_parser("data", help="download a CIFAR set through torchvision")
     fetch.add_argument("name", help=f"one of {', '.join(DOWNLOADS)}")
-    fetch.add_argument("--data-root", default=Places.data_root, help="folder to put it in (default: %(default)s)")
+    fetch.add_argument("--data-root", default=Environment.data_root, help="folder to put it in (default: %(default)s)")
 
     listing = commands.add_parser("cells", help="list the cells of all tables, and which have a record")
     listing.add_argument("--profile", default="short", help=f"one of {', '.join(PROFILES)} (default: %(default)s)")
@@ -49,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
     timing = commands.add_parser("bench", help="measure how fast training and inference are, and leave a record")
     timing.add_argument("--parts", nargs="+", metavar="NAME", help=f"only these: {', '.join(PARTS)}")
-    timing.add_argument("--device", default=Places.device, help="auto, cpu or cuda (default: %(default)s)")
+    timing.add_argument("--device", default=Environment.device, help="auto, cpu or cuda (default: %(default)s)")
     timing.add_argument("--results", default="results", help="folder that receives bench/ (default: %(default)s)")
 
     train = commands.add_parser("run", help="train one network, or all cells of a table, and leave records")
@@ -69,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--jobs", type=int, metavar="N", help="with --table: that many processes side by side (default: 1)"
     )
-    for each in (*fields(RunConfig), *fields(Places)):
+    for each in (*fields(RunConfig), *fields(Environment)):
         known = each.metadata["known"]
         value: dict[str, Any] = {
             "type": each.type if each.type in (str, float) else int,
@@ -147,14 +144,14 @@ def run_tables(said: dict[str, Any]) -> int:
     if names and len(tables) != 1:
         raise ValueError("--cell goes with one --table.")
     wanted = [cell(tables[0], name) for name in names] if names else [each for name in tables for each in table(name)]
-    places = Places(
+    environment = Environment(
         **{"results": PROFILES[profile].results}
-        | {name: said.pop(name) for name in Places.__dataclass_fields__ if name in said}
+        | {name: said.pop(name) for name in Environment.__dataclass_fields__ if name in said}
     )
-    choose_device(places.device)  # likewise
+    choose_device(environment.device)  # likewise
     runs = configs(wanted, profile, **said)
     start = time.monotonic()
-    unfinished = work_through(runs, places, None if budget is None else parse_budget(budget), jobs=jobs or 1)
+    unfinished = work_through(runs, environment, None if budget is None else parse_budget(budget), jobs=jobs or 1)
     print(f"{len(runs) - len(unfinished)} of {len(runs)} cells are recorded; {time.monotonic() - start:.0f} s")
     for reason in dict.fromkeys(unfinished.values()):  # many cells may fail for one
         names = [name for name, its in unfinished.items() if its == reason]

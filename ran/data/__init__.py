@@ -1,0 +1,29 @@
+"""Data sets: arrays and image folders, augmentation, label noise, held-out images. Knows no network."""
+
+from ran.data.arrays import IMAGE_SIZE, PADDING, DataSet, ImageSet
+from ran.data.cifar import DOWNLOADS, download
+from ran.data.holdout import hold_out
+from ran.data.mixing import PLAIN, Mixing
+from ran.data.normalisation import normalise
+from ran.data.shards import Shard
+from ran.data.sources import FIXED, SOURCES, Data, load, shortened, with_label_noise
+
+__all__ = [
+    "DOWNLOADS",
+    "Data",
+    "DataSet",
+    "FIXED",
+    "IMAGE_SIZE",
+    "ImageSet",
+    "Mixing",
+    "PADDING",
+    "PLAIN",
+    "SOURCES",
+    "Shard",
+    "download",
+    "hold_out",
+    "load",
+    "normalise",
+    "shortened",
+    "with_label_noise",
+]

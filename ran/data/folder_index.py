@@ -1,0 +1,54 @@
+"""What is known of the files of an image folder: a digest of each, or why it cannot be decoded, kept beside them."""
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+from PIL import Image
+from tqdm import tqdm
+
+from ran.files import write_whole
+
+INDEX = ".ran-index.json"
+
+
+def index_files(root: Path, files: list[str]) -> dict[str, dict[str, Any]]:
+    """Digest, or reason why it is corrupt, of every file, with size and time by which a change is seen.
+
+    Several processes that load one folder wait for the first. A folder that cannot be written costs the decoding anew.
+    """
+    kept = root / INDEX
+    writable = os.access(root, os.W_OK)
+    with FileLock(root / f"{INDEX}.lock") if writable else nullcontext():
+        known: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else {}
+        states = {name: _state(root / name) for name in files}
+        unknown = [name for name in files if known.get(name, {}).get("state") != states[name]]
+        if not unknown:
+            return known
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
+            found = pool.map(lambda name: _inspect(root / name), unknown)
+            bar = tqdm(found, f"indexing {root}", len(unknown), leave=False, disable=None)
+            fresh = {name: {"state": states[name], **outcome} for name, outcome in zip(unknown, bar, strict=True)}
+        index = {name: fresh.get(name) or known[name] for name in files}
+        if writable:
+            write_whole(kept, json.dumps(index, ensure_ascii=False))
+        return index
+
+
+def _state(path: Path) -> list[int]:
+    about = path.stat()
+    return [about.st_size, about.st_mtime_ns]
+
+
+def _inspect(path: Path) -> dict[str, str]:
+    try:
+        with Image.open(path) as image:
+            image.convert("RGB")
+        return {"digest": hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()}
+    except Exception as error:  # whatever Pillow raises for what the file holds
+        return {"corrupt": f"{type(error).__name__}: {error}".replace(str(path), path.name)}

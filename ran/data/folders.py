@@ -1,0 +1,262 @@
+"""Image folders of any size (section 4.2): indexed once, then decoded and augmented by worker processes."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import ceil
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import datasets as tv
+from torchvision.transforms import v2
+
+from ran.data.folder_index import INDEX, index_files
+from ran.data.mixing import PLAIN, Mixing
+from ran.data.normalisation import normalise
+from ran.data.shards import WHOLE, Shard
+
+CORRUPT_LIMIT = 0.01  # share of a part's files, rounded up to whole files, that may be skipped
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training pixels, scaled to [0, 1]
+JITTER = 0.4  # of brightness, contrast and saturation, as usual on ImageNet; the paper only says "colour augmentation"
+MARGIN = 256 / 224  # the shorter side of a test image, before its centre is cut out, against the side of the cut
+EVALUATION_BATCH = 64
+
+
+def augmentation(size: int) -> v2.Transform:
+    """Scale and aspect-ratio augmentation (a random resized crop), a flip half the time, colour jitter.
+
+    Image (3, H, W) uint8 → (3, size, size) uint8; chance is that of torch's global generator.
+    """
+    return v2.Compose(
+        [
+            v2.RandomResizedCrop(size, antialias=True),
+            v2.RandomHorizontalFlip(),
+            v2.ColorJitter(JITTER, JITTER, JITTER),
+        ]
+    )
+
+
+def centre_crop(size: int) -> v2.Transform:
+    """The shorter side to 256/224 of `size`, then the centre: image (3, H, W) uint8 → (3, size, size) uint8."""
+    return v2.Compose([v2.Resize(round(size * MARGIN), antialias=True), v2.CenterCrop(size)])
+
+
+@dataclass(frozen=True)
+class FolderPart:
+    """Images that stay in their files, below `root`: `names`, `digests` of their bytes, and labels (N,) int64.
+
+    `side` is that of the squares they become, in pixels. `skipped` names the corrupt files that are left out.
+    """
+
+    root: Path
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    labels: Tensor
+    side: int
+    skipped: tuple[str, ...] = ()
+    masks: None = None  # the true objects are not known
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def head(self, count: int | None) -> "FolderPart":
+        """`count` images at even distances, for the first ones would be of one class; all of them for None."""
+        if count is None or count >= len(self):
+            return self
+        return self.take(len(self) * torch.arange(count) // count)
+
+    def take(self, where: Tensor) -> "FolderPart":
+        """The images at these places."""
+        names, digests = (tuple(values[each] for each in where.tolist()) for values in (self.names, self.digests))
+        return FolderPart(self.root, names, digests, self.labels[where], self.side, self.skipped)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """All of them, decoded and not augmented: (N, side, side, 3) uint8. For the head of a set, not all of it."""
+        crop = centre_crop(self.side)
+        return torch.stack([_pixels(crop(self.read(number))) for number in range(len(self))])
+
+    def read(self, number: int) -> Tensor:
+        """One image as it is: (3, H, W) uint8. Raises ValueError for a file that went bad after it was indexed."""
+        path = self.root / self.names[number]
+        try:
+            with Image.open(path) as image:
+                return v2.functional.pil_to_tensor(image.convert("RGB"))
+        except Exception as error:  # whatever Pillow raises for what the file holds
+            raise ValueError(
+                f"{path} could be read when {self.root} was indexed and cannot be now ({error}); put it back, or "
+                f"delete it and {self.root / INDEX} to go on without it."
+            ) from error
+
+
+@dataclass(frozen=True)
+class FolderData:
+    """A training part and a test part of class folders; the same interface as `ran.data.DataSet`.
+
+    `workers` are the processes that decode for each device; with 0 it decodes in the training process itself.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: FolderPart
+    test: FolderPart
+    workers: int = 0
+    mean: ClassVar[Tensor] = torch.tensor(MEAN)
+    std: ClassVar[Tensor] = torch.tensor(STD)
+
+    @cached_property
+    def checksum(self) -> str:
+        """sha256 over the bytes of every file and its label, in order."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.test):
+            digest.update("".join(part.digests).encode())
+            digest.update(part.labels.numpy().tobytes())
+        return digest.hexdigest()
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells the set from others of its name: any folder is called by the same one."""
+        return self.checksum[:16]
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The corrupt files, with the reasons."""
+        return self.train.skipped + self.test.skipped
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(B, H, W, 3) uint8 → (B, 3, H, W) float32 in channels_last order, by ImageNet's mean and deviation."""
+        return normalise(images, self.mean, self.std)
+
+    def training_batches(
+        self, size: int, device: torch.device, shard: Shard = WHOLE, mixing: Mixing = PLAIN
+    ) -> "FolderBatches":
+        if mixing != PLAIN:
+            raise ValueError(f"image folders are not trained with {mixing}: take a schedule without cutout and mixing.")
+        return FolderBatches(self, min(size, len(self.train)), device, shard)
+
+    def test_batches(self, device: torch.device, shard: Shard = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the test set in order, centre crops: (images (B, 3, H, W) float32 channels_last, labels (B,))."""
+        images = _Decoded(self.test, centre_crop(self.test.side))
+        mine = torch.arange(len(self.test))[shard.of_whole(len(self.test))]
+        plan = [[(number, 0) for number in part.tolist()] for part in mine.split(EVALUATION_BATCH)]
+        yield from _on_device(self, _loader(images, plan, self.workers, device), device)
+
+
+class FolderBatches:
+    """A training part, decoded anew in every epoch: a new shuffle with new crops, flips and colours.
+
+    `size` images make a step, and `len` is the number of steps in an epoch; `shard` is what of it comes from here.
+    The chance of an image is that of the epoch and of its place in the shuffle, whatever the number of workers.
+    """
+
+    def __init__(self, data: FolderData, size: int, device: torch.device, shard: Shard = WHOLE):
+        self.data, self.size, self.device = data, size, device
+        self.portions = shard.of_step(size)
+        self.plan: list[list[tuple[int, int]]] = []  # (number, seed) of the images of every batch
+        images = _Decoded(data.train, augmentation(data.train.side))
+        self.loader = _loader(images, self.plan, data.workers, device, persistent=True)
+
+    def __len__(self) -> int:
+        return len(self.data.train) // self.size  # the last, incomplete batch of a shuffle is left out
+
+    def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (images (B, 3, H, W) float32 channels_last, labels (B,)); all chance comes from `generator` (CPU)."""
+        count = len(self.data.train)
+        order = torch.randperm(count, generator=generator).tolist()
+        seeds = torch.randint(2**62, (count,), generator=generator).tolist()
+        drawn = list(zip(order, seeds, strict=True))
+        steps = (drawn[number * self.size : (number + 1) * self.size] for number in range(len(self)))
+        self.plan[:] = [step[portion] for step in steps for portion in self.portions]
+        yield from _on_device(self.data, self.loader, self.device)
+
+
+class _Decoded(Dataset):
+    """Images by (number, seed): decoded, transformed with the chance of that seed, (side, side, 3) uint8, and label."""
+
+    def __init__(self, part: FolderPart, transform: v2.Transform):
+        self.part, self.transform = part, transform
+
+    def __getitem__(self, which: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        number, seed = which
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return _pixels(self.transform(self.part.read(number))), self.part.labels[number]
+
+
+def _pixels(image: Tensor) -> Tensor:
+    return image.permute(1, 2, 0).contiguous()
+
+
+def _loader(
+    images: Dataset, plan: list[list[tuple[int, int]]], workers: int, device: torch.device, persistent: bool = False
+) -> DataLoader:
+    """Batches of `images` by `plan`, which may change between epochs: it stays in this process."""
+    return DataLoader(
+        images,
+        batch_sampler=plan,
+        num_workers=workers,
+        pin_memory=device.type == "cuda",
+        persistent_workers=persistent and workers > 0,
+        # a copy of a process with threads, such as those that index or compute, may hang
+        multiprocessing_context="forkserver" if workers else None,
+        generator=torch.Generator(),  # it draws a seed for its workers, of no use here, and not from the global one
+    )
+
+
+def _on_device(data: FolderData, loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    for images, labels in loader:
+        # as bytes, which are a quarter of the numbers they become
+        yield data.normalise(images.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+
+
+def load_folder(root: Path, size: int = 224, test_size: int | None = None, workers: int = 0) -> FolderData:
+    """Index <root>/train/<class>/* and <root>/val/<class>/* (where there is no val, test), with the crops' sides.
+
+    Every file is decoded once, which names the corrupt ones; the outcome is kept in <root>/.ran-index.json, and only
+    files that are new or changed are decoded again. Raises FileNotFoundError for a folder that is not there or a class
+    without images, ValueError where the parts' classes differ or more than CORRUPT_LIMIT of a part cannot be decoded.
+    """
+    tests = [name for name in ("val", "test") if (root / name).is_dir()]
+    if not tests or not (root / "train").is_dir():
+        raise FileNotFoundError(
+            f"{str(root)!r} holds no image folders: expected {root}/train/<class>/ and {root}/val/<class>/ (or test/) "
+            "with images; name the folder that holds them (`-p data_root PATH`, `--data-root PATH`)."
+        )
+    listings = {name: tv.ImageFolder(str(root / name)) for name in ("train", tests[0])}
+    train, test = listings.values()
+    if train.classes != test.classes:
+        differing = ", ".join(sorted({*train.classes} ^ {*test.classes})[:5])
+        raise ValueError(
+            f"{root}/train and {root}/{tests[0]} must hold the same class folders; differing: {differing}."
+        )
+    files = [str(Path(path).relative_to(root)) for listing in listings.values() for path, _ in listing.samples]
+    index = index_files(root, files)
+    return FolderData(
+        "folder",
+        tuple(train.classes),
+        _part(root, train, index, size),
+        _part(root, test, index, test_size or size),
+        workers,
+    )
+
+
+def _part(root: Path, listing: tv.ImageFolder, index: dict[str, dict[str, Any]], side: int) -> FolderPart:
+    """The images of one part that can be decoded."""
+    samples = [(str(Path(path).relative_to(root)), label) for path, label in listing.samples]
+    corrupt = [f"{name} ({index[name]['corrupt']})" for name, _ in samples if "corrupt" in index[name]]
+    allowed = ceil(CORRUPT_LIMIT * len(samples))
+    if len(corrupt) > allowed:
+        some = "; ".join(corrupt[:10])
+        raise ValueError(
+            f"{len(corrupt)} of {len(samples)} images in {listing.root} cannot be decoded, more than the {allowed} "
+            f"that may be skipped ({CORRUPT_LIMIT:.0%}): {some}. Replace or delete them."
+        )
+    sound = [(name, label) for name, label in samples if "digest" in index[name]]
+    labels = torch.tensor([label for _, label in sound], dtype=torch.int64)
+    names = tuple(name for name, _ in sound)
+    return FolderPart(root, names, tuple(index[name]["digest"] for name in names), labels, side, tuple(corrupt))

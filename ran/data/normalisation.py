@@ -1,0 +1,18 @@
+"""From the bytes of pixels to what a network reads."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(B, H, W, 3) uint8 → (B, 3, H, W) float32; `mean` and `std` (3,) are those of the training pixels in [0, 1]."""
+    shift, scale = _in_bytes(mean, std, images.device)
+    return ((images - shift) / scale).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=16)
+def _in_bytes(mean: Tensor, std: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Moved to a device once: done for each batch, it would make Python wait for the GPU."""
+    return 255 * mean.to(device), 255 * std.to(device)

@@ -1,0 +1,42 @@
+"""What a network costs: parameters and multiply-adds, block by block."""
+
+import pandas as pd
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ran.model.network import STEMS, ResidualAttentionNetwork
+
+
+def cost(network: ResidualAttentionNetwork, size: int | None = None) -> pd.DataFrame:
+    """Output shape, parameters and multiply-adds of every block, for one image of `size` × `size`.
+
+    The size is the one that the network is made for unless given: 32 for CIFAR, 224 for ImageNet. A network on the
+    meta device is counted as well, and without computing anything.
+
+    Columns block, channels, height, parameters, multiply_adds; rows in the order of the forward pass, stem to head.
+    Multiply-adds are those of convolutions and the classifier, as the paper and its field count them (PyTorch's
+    counter gives two operations each).
+    """
+    size = size or STEMS[network.config.stem].image_size
+    images = torch.zeros(1, 3, size, size, device=next(network.parameters()).device)
+    trace: dict[str, torch.Tensor] = {}
+    was_training = network.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(images, trace)
+    network.train(was_training)
+    parts = {"stem": network.stem, **network.blocks, "head": network.head}
+    counts = counter.get_flop_counts()
+    rows = []
+    for name, part in parts.items():
+        path = f"{type(network).__name__}.{name if name in ('stem', 'head') else f'blocks.{name}'}"
+        shape = trace[name].shape if name in trace else torch.Size((1, network.config.num_classes, 1, 1))
+        rows.append(
+            {
+                "block": name,
+                "channels": shape[1],
+                "height": shape[2],
+                "parameters": sum(p.numel() for p in part.parameters()),
+                "multiply_adds": sum(counts[path].values()) // 2,
+            }
+        )
+    return pd.DataFrame(rows)

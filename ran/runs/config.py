@@ -1,0 +1,207 @@
+"""What a run is: a typed config that decides the result, and the environment, which does not."""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from ran.choices import choose
+from ran.data import FIXED, IMAGE_SIZE, PLAIN, SOURCES, Data, DataSet, hold_out, load, shortened
+from ran.model import GATES, LEARNING, MASKS, PRESETS, STEMS, ResidualAttentionNetwork, build, narrowed
+from ran.training import SCHEDULES, Schedule
+
+NOTEBOOK = "notebooks/run.ipynb"
+Typed = TypeVar("Typed")
+
+
+def option(default: Any, help: str, known: Mapping[str, Any] | None = None) -> Any:
+    """A field of a config, with the text that `ran run --help` shows and the names that it may take."""
+    return field(default=default, metadata={"help": help, "known": known})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What is trained and how: everything that decides the result, and nothing that does not."""
+
+    network: str = option("attention-56", "network preset", PRESETS)
+    attention: str = option("arl", "attention residual learning (arl) or naive attention learning (nal)", LEARNING)
+    mask: str = option("encoder-decoder", "structure of the mask branch", MASKS)
+    gate: str = option("mixed", "attention type: mixed (f1), channel (f2) or spatial (f3)", GATES)
+    dataset: str = option("shapes", "data set", SOURCES)
+    size: int | None = option(None, "side of training crops from image folders; the network's own without it")
+    test_size: int | None = option(None, "side of their test crops; that of the training crops without it")
+    noise: float = option(0.0, "share of training labels changed to another class")
+    schedule: str = option("smoke", "training schedule", SCHEDULES)
+    epochs: int | None = option(None, "number of epochs in place of the schedule's own")
+    accumulate: int = option(1, "parts in which a step takes its batch, one after the other, to save memory")
+    seed: int = option(0, "seed of initialisation, shuffling and augmentation")
+    train_images: int | None = option(None, "train on this many images only, where given")
+    held_out: int = option(0, "measure on that many training images, kept out of training, and not on the test set")
+    narrow: int = option(1, "divide the network's channels by this; the paper's tables take 1")
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        for least, name in (
+            (1, "size"),
+            (1, "test_size"),
+            (1, "epochs"),
+            (1, "accumulate"),
+            (0, "seed"),
+            (1, "train_images"),
+            (0, "held_out"),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value}.")
+        if not 0 <= self.noise < 1:
+            raise ValueError(f"noise must be at least 0 and less than 1, not {self.noise}.")
+        if self.dataset in FIXED and (self.size or self.test_size):
+            raise ValueError(
+                f"size and test_size go with the data set folder; images of {self.dataset} have their own."
+            )
+        if self.dataset not in FIXED and (self.held_out or self.recipe.mixing != PLAIN):
+            what = "held_out" if self.held_out else f"the schedule {self.schedule}, with its cutout or mixing,"
+            raise ValueError(f"{what} goes with {', '.join(FIXED)}: image folders are not prepared for it.")
+        smallest = STEMS[PRESETS[self.network].stem].smallest_input
+        for side in self.sides:
+            if side < smallest:
+                given = f"those of {self.dataset} are {side}×{side}"
+                raise ValueError(f"{self.network} needs images of at least {smallest}×{smallest} pixels; {given}.")
+        shaping = ("attention", "mask", "gate")
+        if not PRESETS[self.network].has_modules and any(name in _not_default(self) for name in shaping):
+            raise ValueError(f"{self.network} has no attention modules: leave {', '.join(shaping)} at their defaults.")
+        # refuses what does not divide, and a mask of other units than the network's
+        replace(narrowed(PRESETS[self.network], self.narrow), **{name: getattr(self, name) for name in shaping})
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Sides of training and test images, in pixels."""
+        own = IMAGE_SIZE if self.dataset in FIXED else STEMS[PRESETS[self.network].stem].image_size
+        return self.size or own, self.test_size or self.size or own
+
+    @property
+    def measured_on(self) -> str:
+        """The images of its errors."""
+        if self.held_out:
+            return f"{self.held_out:,} training images that were held out; no test image was used"
+        return "the test set"
+
+    @cached_property
+    def recipe(self) -> Schedule:
+        """The schedule with this run's number of epochs and parts of a step."""
+        schedule = replace(SCHEDULES[self.schedule], accumulate=self.accumulate)
+        return schedule if self.epochs is None else replace(schedule, epochs=self.epochs)
+
+    @cached_property
+    def id(self) -> str:
+        """A readable name and a hash of what decides the result; fields at their defaults do not enter the hash.
+
+        So a field or a schedule setting that is added later leaves the names of existing records as they are.
+        """
+        said = {"config": _not_default(self), "schedule": _not_default(self.recipe)}
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
+        length = f"{self.recipe.epochs}ep" if self.recipe.epochs else f"{self.recipe.iterations}it"
+        attention = [self.attention] if PRESETS[self.network].has_modules else []
+        sides = "to".join(str(side) for side in dict.fromkeys(self.sides))
+        size = [] if self.dataset in FIXED else [sides]
+        variant = [value for key, value in _not_default(self).items() if key in ("mask", "gate")]
+        noise = [f"noise{100 * self.noise:g}"] if self.noise else []
+        held_out = [f"heldout{self.held_out}"] if self.held_out else []
+        narrow = [f"narrow{self.narrow}"] if self.narrow > 1 else []
+        what = [self.network, *narrow, *attention, *variant, self.dataset, *size, *noise, *held_out]
+        return "-".join([*what, self.schedule, length, f"seed{self.seed}", digest])
+
+    def build(self, num_classes: int) -> ResidualAttentionNetwork:
+        """Its network, with new weights."""
+        shape = {"attention": self.attention, "mask": self.mask, "gate": self.gate}
+        return build(self.network, self.narrow, num_classes=num_classes, **shape)
+
+    @property
+    def command(self) -> str:
+        """The papermill command that repeats this run; a CIFAR set that lies elsewhere adds `-p data_root PATH`."""
+        said = [f"-p {name} {shlex.quote(str(value))}" for name, value in asdict(self).items() if value is not None]
+        return " ".join(["papermill", NOTEBOOK, "OUT.ipynb", *said])
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a run reads, writes and computes; none of it is part of what the run is."""
+
+    data_root: str = option("data", "folder that holds the CIFAR sets, or train/ and val/ of an image folder")
+    results: str = option("results/runs", "folder that receives one folder for every run")
+    device: str = option("auto", "auto, cpu or cuda")
+    recompute: bool = option(False, "compute features again in the backward pass: less memory, more time")
+    workers: int = option(4, "processes that decode image folders, for each device")
+
+    def __post_init__(self) -> None:
+        _check_types(self)
+        if self.workers < 0:
+            raise ValueError(f"workers must be at least 0, not {self.workers}.")
+
+    def load(self, config: RunConfig) -> Data:
+        """The data of one run, before label noise; its test part is what is measured (see RunConfig.measured_on)."""
+        size, test_size = config.sides
+        reading = {} if config.dataset in FIXED else {"size": size, "test_size": test_size, "workers": self.workers}
+        data = load(config.dataset, self.data_root, **reading)
+        if config.held_out:
+            assert isinstance(data, DataSet)  # RunConfig refuses image folders
+            data = hold_out(data, config.held_out)
+        return shortened(data, config.train_images)  # type: ignore[type-var]
+
+    def folder(self, config: RunConfig) -> Path:
+        """The folder of one run."""
+        return Path(self.results) / config.id
+
+
+def parse(parameters: Mapping[str, Any]) -> tuple[RunConfig, Environment]:
+    """Make a config and environment from named values, such as a notebook's parameters.
+
+    Raises ValueError for an unknown name (with the nearest right one) or an impossible value, TypeError for a wrong
+    type.
+    """
+    for name in parameters:
+        choose("parameter", name, (each.name for kind in (RunConfig, Environment) for each in fields(kind)))
+    return _take(RunConfig, parameters), _take(Environment, parameters)
+
+
+def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain values among a notebook's variables: its parameters, before anything else has been computed.
+
+    papermill only warns of a parameter that the notebook does not have; handing all of them to `parse` refuses it.
+    """
+    plain = (str, int, float, bool, list, dict, type(None))
+    return {
+        name: value
+        for name, value in namespace.items()
+        if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")
+    }
+
+
+def _take(kind: type[Typed], parameters: Mapping[str, Any]) -> Typed:
+    names = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in parameters.items() if name in names})
+
+
+def _check_types(config: Any) -> None:
+    for name, kind in get_type_hints(type(config)).items():
+        value, known = getattr(config, name), config.__dataclass_fields__[name].metadata["known"]
+        if not isinstance(value, int | float if kind is float else kind) or (
+            isinstance(value, bool) and kind is not bool
+        ):
+            wanted = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}.get(
+                kind, "a whole number or None"
+            )
+            names = f" (one of {', '.join(known)})" if known else ""
+            raise TypeError(f"{name} must be {wanted}{names}, not {value!r}.")
+        if known is not None:
+            choose(name, value, known)
+
+
+def _not_default(config: Any) -> dict[str, Any]:
+    return {
+        each.name: getattr(config, each.name) for each in fields(config) if getattr(config, each.name) != each.default
+    }

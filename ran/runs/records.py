@@ -1,0 +1,98 @@
+"""What a run leaves behind, as plain data."""
+
+import base64
+import datetime
+import json
+import platform
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+
+import ran
+from ran.data import Data
+from ran.model import ResidualAttentionNetwork
+from ran.runs.config import RunConfig
+from ran.runs.provenance import git_state, hardware
+from ran.training import Devices, Fitted, native_bf16
+
+CONFUSION_CLASSES = 100  # the confusion matrix of more classes is no small text
+
+
+def this_session(devices: Devices) -> dict[str, Any]:
+    """When, by what code and on what a run is trained, as far as it goes in this process."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "git": git_state(),
+        "devices": devices.count,
+        "precision": "bf16 autocast" if native_bf16(devices.device) else "float32",
+        "hardware": hardware(devices.device),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),  # a text of its own type, which no checkpoint may hold
+            "torchvision": torchvision.__version__,
+            "ran": ran.__version__,
+        },
+    }
+
+
+def make_record(
+    config: RunConfig, data: Data, network: ResidualAttentionNetwork, session: dict[str, Any], fitted: Fitted
+) -> dict[str, Any]:
+    """The record of a finished run, of which `session` was the last: see `ran.runs.run`."""
+    classes, epochs = len(data.classes), fitted.epochs
+    pairs = data.test.labels * classes + fitted.final.predictions
+    speed = sum(epoch["images_per_second"] for epoch in epochs) / len(epochs)  # of all devices together
+    confusion = torch.bincount(pairs, minlength=classes**2).view(classes, classes)
+    continued = {"sessions": fitted.sessions} if len(fitted.sessions) > 1 else {}
+    return {
+        **session,
+        **continued,
+        "id": config.id,
+        "command": config.command,
+        "config": asdict(config),
+        "schedule": asdict(config.recipe),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "measured_on": config.measured_on,  # and so for all that is called test here
+        "test_error": fitted.final.error,
+        "test_top5_error": fitted.final.top5_error,
+        "wall_seconds": round(sum(epoch["seconds"] for epoch in epochs), 1),
+        "images_per_second": round(speed, 1),
+        "images_per_second_per_device": round(speed / session["devices"], 1),
+        "dataset": {
+            "name": data.name,
+            "classes": list(data.classes),
+            "train_images": len(data.train),
+            "test_images": len(data.test),
+            "sha256": data.checksum,
+            "skipped": list(data.skipped),
+        },
+        "epochs": epochs,
+        "misclassified": pack(fitted.final.predictions != data.test.labels),
+        "confusion": confusion.tolist() if classes <= CONFUSION_CLASSES else None,
+    }
+
+
+def pack(wrong: torch.Tensor) -> str:
+    """Which test images a network got wrong, (N,) bool in the order of the test set, as base64 of one bit an image."""
+    return base64.b64encode(np.packbits(wrong.numpy()).tobytes()).decode("ascii")
+
+
+def misclassified(record: dict[str, Any]) -> torch.Tensor | None:
+    """What `pack` wrote into a record, (N,) bool; None for a record that is older than this field."""
+    if "misclassified" not in record:
+        return None
+    bits = np.frombuffer(base64.b64decode(record["misclassified"]), np.uint8)
+    return torch.from_numpy(np.unpackbits(bits, count=record["dataset"]["test_images"]).astype(bool))
+
+
+def measured(record: dict[str, Any]) -> str:
+    """What the images of a record's errors are called: test, or held-out."""
+    return "held-out" if record["config"].get("held_out") else "test"
+
+
+def as_text(record: dict[str, Any]) -> str:
+    """The record as it is written."""
+    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"

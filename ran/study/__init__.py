@@ -1,0 +1,31 @@
+"""The paper's tables as runs, and their records as tables and figures."""
+
+from ran.study import figures
+from ran.study.drawing import attention_module
+from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
+from ran.study.labels import describe, label, length, list_table, summary
+from ran.study.tables import NOT_RUN, errors, list_cells, of_cell, provenance, write_tables
+
+__all__ = [
+    "NOT_RUN",
+    "OWN",
+    "PROFILES",
+    "TABLES",
+    "attention_module",
+    "cell",
+    "configs",
+    "describe",
+    "errors",
+    "figures",
+    "label",
+    "length",
+    "list_cells",
+    "list_table",
+    "of_cell",
+    "parse_budget",
+    "provenance",
+    "summary",
+    "table",
+    "work_through",
+    "write_tables",
+]

@@ -1,0 +1,98 @@
+"""The words of tables and plots: what a value, a machine, a schedule or a record is called."""
+
+from typing import Any
+
+import pandas as pd
+
+from ran.runs import measured
+
+HEADINGS = {
+    "network": "Network",
+    "attention": "Learning",
+    "gate": "Attention",
+    "mask": "Mask",
+    "noise": "Noise",
+    "dataset": "Data",
+    "schedule": "Recipe",
+}
+LABELS = {
+    "arl": "ARL",
+    "nal": "NAL",
+    "mixed": "f1, mixed",
+    "channel": "f2, channel",
+    "spatial": "f3, spatial",
+    "cifar10": "CIFAR-10",
+    "cifar100": "CIFAR-100",
+    "recipe-plain": "short for longer",
+    "recipe-warm-up": "with brief warm-up",
+    "recipe-bare": "with no decay of biases and norms",
+    "recipe-smoothing": "with label smoothing",
+    "recipe-average": "with averaged weights",
+    "recipe-cutout": "with cutout",
+    "best": "best (+ mixup)",
+    "recipe-gentle": "best with mixup of alpha 0.2",
+    "recipe-cutmix": "best with cutmix for cutout and mixup",
+}
+
+
+def length(record: dict[str, Any]) -> str:
+    """The schedule of a record and how long it was: "short, 8 epochs"."""
+    epochs, iterations = record["schedule"].get("epochs"), record["schedule"].get("iterations")
+    count = len(record["epochs"]) if epochs else iterations
+    unit = "epoch" if epochs else "iteration"
+    return f"{record['config']['schedule']}, {count} {unit}{'s' if count != 1 else ''}"
+
+
+def label(value: Any) -> str:
+    """How a value of RunConfig is called in a table."""
+    if isinstance(value, float):
+        return f"{100 * value:g}%"
+    if value in LABELS:
+        return LABELS[value]
+    name = value.replace("resnet", "ResNet").replace("attention", "Attention").replace("wrn", "WRN")
+    return name.replace("-", "\u2011")  # a hyphen at which no line breaks
+
+
+def describe(hardware: dict[str, Any]) -> str:
+    """One phrase for the processor of a record: its name, and for a CPU the number of threads."""
+    if "threads" not in hardware:
+        return str(hardware["name"])
+    return f"{hardware['name']}, {hardware['threads']} thread{'s' if hardware['threads'] > 1 else ''}"
+
+
+def summary(record: dict[str, Any]) -> pd.DataFrame:
+    """What a reader asks of one record first, as two columns of text."""
+    data, schedule = record["dataset"], record["schedule"]
+    length = schedule["epochs"] or schedule["iterations"] * schedule["batch_size"] / data["train_images"]
+    answers = {
+        f"{measured(record)} error": f"{record['test_error']:.2f}% after {length:.3g} epochs"
+        + (f"; top-5 {record['test_top5_error']:.2f}%" if "test_top5_error" in record else ""),
+        "parameters": f"{record['parameters']:,}",
+        "schedule": f"{schedule['name']}, batch {schedule['batch_size']}",
+        "seed": record["config"]["seed"],
+        "data set": f"{data['name']}, {data['train_images']:,} training and {data['test_images']:,} "
+        + f"{measured(record)} images"
+        + (f"; skipped {len(skipped)}" if (skipped := data.get("skipped")) else ""),
+        "checksum of the data": f"{data['sha256'][:16]}…",
+        "wall time": f"{record['wall_seconds']:.0f} s",
+        "speed": f"{record['images_per_second']:.0f} images/s in training"
+        + (f", on {devices} devices together" if (devices := record.get("devices", 1)) > 1 else ""),
+        "hardware": f"{describe(record['hardware'])}; {record['precision']}",
+        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+        "date": when(record),
+        "commit": f"{record['git']['commit']}{' and later changes' if record['git']['changed'] else ''}",
+        "command": f"`{record['command']}`",
+    }
+    return pd.DataFrame({"question": list(answers), "answer": [str(answer) for answer in answers.values()]})
+
+
+def when(record: dict[str, Any]) -> str:
+    """Its date and, where it was continued, in how many sessions it was made."""
+    return record["date"] + (f", the last of {len(record['sessions'])} sessions" if "sessions" in record else "")
+
+
+def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:
+    """`frame` as a numbered MyST table with its columns as headings, for a notebook cell to return as Markdown."""
+    rows = [list(frame.columns), *frame.astype(str).to_numpy().tolist()]
+    cells = ["* - " + "\n  - ".join(row) for row in rows]
+    return "\n".join([f"```{{list-table}} {caption}", f":name: {name}", ":header-rows: 1", "", *cells, "```"])

@@ -1,0 +1,179 @@
+"""The paper's tables beside what was recorded here: results/paper/*.csv and results/runs → results/tables/*.csv."""
+
+import json
+import os
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean, mode, stdev
+from typing import Any
+
+import pandas as pd
+
+from ran.files import ROOT
+from ran.runs import RunConfig, all_records
+from ran.study.experiments import OWN, TABLES, Cell, table
+from ran.study.labels import HEADINGS, describe, label, length, when
+from ran.training import Schedule
+
+NOT_RUN = "not run"
+Records = Sequence[dict[str, Any]]
+
+
+def of_cell(cell: Cell, records: Records, profile: str = "short") -> list[list[dict[str, Any]]]:
+    """The records of a cell in groups of runs that differ in the seed alone, each sorted by seed.
+
+    At `short` and `paper`, these are all runs at full width on the cell's own data, by the schedule of any profile; at
+    `smoke`, the narrowed trials by its schedule, on its data set. See Cell.holds.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        config = asdict(RunConfig()) | record["config"]  # fields newer than the record are at their defaults
+        if cell.holds(config, profile):
+            groups.setdefault(schedule_settings(record), []).append(record)
+    return [sorted(group, key=lambda record: record["config"]["seed"]) for group in groups.values()]
+
+
+def schedule_settings(record: dict[str, Any]) -> str:
+    """All settings of the schedule of a record, and its length, as one text: the same for runs that are comparable."""
+    schedule = asdict(Schedule("")) | record["schedule"]  # fields newer than the record are at their defaults
+    return json.dumps([record["config"]["schedule"], schedule, len(record["epochs"])], sort_keys=True)
+
+
+def mean_error(group: Records) -> str:
+    """Test error in % of runs that differ in the seed alone: mean, and ± standard deviation where there are several."""
+    errors = [record["test_error"] for record in group]
+    return f"{mean(errors):.2f}" + (f" ± {stdev(errors):.2f}" if len(errors) > 1 else "")
+
+
+def beside_paper(name: str, records: Records) -> pd.DataFrame:
+    """The table `name`, test error in %: beside each cell of the paper, or of our own, what was recorded of it.
+
+    One row for every schedule that was recorded: runs that differ in the seed alone share it, as mean ± standard
+    deviation. The last column is the trial at `smoke`. A cell without a record says "not run".
+    """
+    rows = []
+    for cell in table(name):
+        trials = of_cell(cell, records, "smoke")
+        trial = mean_error(trials[0]) if trials else NOT_RUN
+        for group in of_cell(cell, records) or [[]]:
+            rows.append(
+                {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
+                | ({} if cell.error is None else {"Paper": f"{cell.error:.2f}"})
+                | {
+                    "Recorded": mean_error(group) if group else NOT_RUN,
+                    "Schedule": length(group[0]) if group else "",
+                    "Seeds": ", ".join(str(record["config"]["seed"]) for record in group),
+                    "Smoke": trial,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def errors(name: str, records: Records) -> pd.DataFrame:
+    """The table `name` in long form, for plots: what each cell varies, `source` of the number, `error` in %, `seed`.
+
+    The sources are the paper, where it has the number, every schedule that was recorded, and the trial at `smoke`, as
+    a category in this order. Schedules that are called the same and differ in their settings are numbered.
+    """
+    rows: list[dict[str, Any]] = []
+    called: dict[str, list[str]] = {}  # schedules by what they are called, each with all its settings
+    for cell in table(name):
+        varied: dict[str, Any] = {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
+        if cell.error is not None:
+            rows.append(varied | {"source": "paper", "error": cell.error, "seed": None})
+        for profile in ("short", "smoke"):
+            for record in (record for group in of_cell(cell, records, profile) for record in group):
+                source = "smoke, on shapes" if profile == "smoke" else f"recorded: {length(record)}"
+                same = called.setdefault(source, [])
+                if (settings := schedule_settings(record)) not in same:
+                    same.append(settings)
+                if number := same.index(settings):
+                    source += f" ({number + 1})"
+                rows.append(
+                    varied | {"source": source, "error": record["test_error"], "seed": record["config"]["seed"]}
+                )
+    frame = pd.DataFrame(rows)
+    order = sorted(frame.source.unique(), key=lambda source: (source != "paper", source.startswith("smoke")))
+    return frame.assign(source=pd.Categorical(frame.source, order))
+
+
+def provenance(name: str, records: Records, page: Path = ROOT / "book" / "executed") -> str:
+    """Where the numbers of the table `name` come from, as MyST: every record, and the command that repeats it.
+
+    Links are written for a notebook that is shown from the folder `page`.
+    """
+
+    def link(record: dict[str, Any], text: str) -> str:
+        return f"{{download}}`{text} <{os.path.relpath(record['folder'] / 'record.json', page)}>`"
+
+    lines, missing, trials = [], [], []
+    for cell in table(name):
+        what = ", ".join(label(value) for value in cell.varied.values())
+        groups = of_cell(cell, records)
+        for record in (record for group in groups for record in group):
+            command = textwrap.wrap(record["command"], 100, break_long_words=False, break_on_hyphens=False)
+            lines += [
+                f"- **{what}**: {record['test_error']:.2f}%, {length(record)}, seed {record['config']['seed']}; "
+                f"{describe(record['hardware'])}; {record['wall_seconds']:,.0f} s; {when(record)}; "
+                f"{link(record, 'record')}\n",
+                "  ```bash\n  " + " \\\n      ".join(command) + "\n  ```\n",
+            ]
+        if not groups:
+            missing.append(what)
+        trials += [(what, record) for group in of_cell(cell, records, "smoke") for record in group]
+    if missing:
+        # the recorded runs decide how long the others must be to stand beside them
+        recorded = [record for cell in table(name) for group in of_cell(cell, records) for record in group]
+        epochs = mode(record["config"].get("epochs") for record in recorded) if recorded else None
+        option, as_long = (f" --epochs {epochs}", ", as long as the others") if epochs else ("", "")
+        lines.append(f"- **Not run** at full size: {'; '.join(missing)}. The command runs what is missing{as_long}:\n")
+        lines.append(f"  ```bash\n  ran run --table {name} --profile short{option} --data-root PATH\n  ```\n")
+    if trials:
+        made = dict.fromkeys(f"{record['date']}, {describe(record['hardware'])}" for _, record in trials)
+        linked = "; ".join(link(record, f"{what}, channels / {record['config']['narrow']}") for what, record in trials)
+        lengths = "; ".join(dict.fromkeys(length(record) for _, record in trials))
+        lines.append(f"- **Smoke**: {lengths} on `shapes`; {'; '.join(made)}. Records: {linked}.\n")
+    else:
+        lines.append("- **Smoke**: not run.\n")
+    lines.append(f"  ```bash\n  ran run --table {name} --profile smoke\n  ```\n")
+    return "\n".join(lines)
+
+
+def list_cells(profile: str, records: Records) -> pd.DataFrame:
+    """Every cell of every table: its name, the paper's error, what is recorded of it, and its run at `profile`.
+
+    As in the tables, what is recorded at full size may be of another length than the profile's, and says so.
+    """
+    rows = [
+        {
+            "table": name,
+            "cell": cell.name,
+            "paper": "–" if cell.error is None else cell.error,
+            "recorded": "; ".join(
+                f"{mean_error(group)} ({length(group[0])})" for group in of_cell(cell, records, profile)
+            ),
+            "run": cell.config(profile).id,
+        }
+        for name in (*TABLES, *OWN)
+        for cell in table(name)
+    ]
+    return pd.DataFrame(rows).replace({"recorded": ""}, NOT_RUN)
+
+
+def write_tables(results: Path, report: Callable[[str], None] = print) -> list[Path]:
+    """Write every table, with the records of `all_records`, to <results>/tables/NAME.csv.
+
+    A table that has not changed is not touched, so that the book is not built anew for it.
+    """
+    records = all_records(results, report)
+    written = []
+    for name in (*TABLES, *OWN):
+        target = results / "tables" / f"{name}.csv"
+        text = beside_paper(name, records).to_csv(index=False)
+        if not target.is_file() or target.read_text(encoding="utf-8") != text:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+        written.append(target)
+    return written

@@ -1,0 +1,115 @@
+"""One step of training on one batch: forward pass, backward pass, optimiser. As written, or as one CUDA graph."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ran.training.devices import Devices
+from ran.training.engine import Engine
+from ran.training.schedules import Schedule
+
+WARM_UP = 3  # steps as written before a graph is recorded: kernels are compiled and chosen in them
+
+
+class Step:
+    """Called with a batch, it trains on it: images (B, 3, H, W); labels (B,), or (B, classes) where they are mixed.
+
+    Mixed labels are probabilities; an answer to them is right where it is the likeliest class, the first of equals.
+    `network` is what `devices.wrap` gave. Of the parts of a step (see Schedule), the `last` one moves the weights.
+    """
+
+    def __init__(
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, schedule: Schedule, devices: Devices, engine: Engine
+    ):
+        self.network, self.optimiser, self.schedule, self.devices, self.engine = (
+            network,
+            optimiser,
+            schedule,
+            devices,
+            engine,
+        )
+        self.precision = next(network.parameters()).dtype
+        # sums stay on the device: reading them at every step would make it wait
+        self.loss_sum, self.wrong = (torch.zeros((), device=devices.device) for _ in range(2))
+        self.seen = 0
+
+    def __call__(self, images: Tensor, labels: Tensor, last: bool = True) -> None:
+        self.compute(images, labels, last)
+        self.seen += len(labels)
+
+    def compute(self, images: Tensor, labels: Tensor, last: bool = True) -> None:
+        """The step as written."""
+        with self.engine.autocast(self.devices.device):
+            logits = self.network(images.to(self.precision, memory_format=self.engine.layout))
+        mixed = labels.ndim == 2
+        target = labels.to(self.precision) if mixed else labels
+        smoothing = self.schedule.label_smoothing
+        loss = F.cross_entropy(logits.to(self.precision), target, label_smoothing=smoothing)
+        self.devices.backward(loss / self.schedule.accumulate, self.network, last)
+        if last:
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+        self.loss_sum += loss.detach() * len(labels)
+        right = labels.argmax(1) if mixed else labels
+        self.wrong += (logits.detach().argmax(1) != right).sum()
+
+    def results(self) -> tuple[float, float]:
+        """Mean cross-entropy (nats) and error in %, over all images since the last call and over all devices."""
+        sums = torch.stack([self.loss_sum, self.wrong, self.wrong.new_tensor(self.seen)]).double()
+        loss, wrong, seen = self.devices.sum(sums).tolist()
+        self.loss_sum.zero_()
+        self.wrong.zero_()
+        self.seen = 0
+        return loss / seen, 100 * wrong / seen
+
+
+class GraphedStep(Step):
+    """The same step as one CUDA graph: recorded once, then launched at once for every batch of that shape.
+
+    The first WARM_UP steps are computed as written, then one is recorded, which computes nothing, and launched. A graph
+    reads and writes the same memory each time: batches are copied to where it reads them, and so are learning rates,
+    which a schedule changes and which would otherwise be recorded as numbers.
+    """
+
+    def __init__(
+        self, network: nn.Module, optimiser: torch.optim.Optimizer, schedule: Schedule, devices: Devices, engine: Engine
+    ):
+        super().__init__(network, optimiser, schedule, devices, engine)
+        if schedule.accumulate > 1:
+            raise ValueError("a step in parts is not recorded as a graph: set accumulate to 1, or graphed to False.")
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.beside = torch.cuda.Stream(devices.device)
+        self.done = 0
+        self.rates = [torch.zeros((), device=devices.device) for _ in optimiser.param_groups]
+
+    def __call__(self, images: Tensor, labels: Tensor, last: bool = True) -> None:
+        if self.done < WARM_UP:
+            # on another stream, as recording demands
+            self.beside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.beside):
+                self.compute(images, labels)
+            torch.cuda.current_stream().wait_stream(self.beside)
+        else:
+            if self.graph is None:
+                self.images, self.labels = images.clone(), labels.clone()
+                self.graph = self.recorded()
+            self.images.copy_(images)
+            self.labels.copy_(labels)
+            for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+                rate.fill_(group["lr"])
+            self.graph.replay()
+        self.done += 1
+        self.seen += len(labels)
+
+    def recorded(self) -> torch.cuda.CUDAGraph:
+        """Record the step on `images` and `labels`, with the learning rates read from `rates`."""
+        graph, groups = torch.cuda.CUDAGraph(), self.optimiser.param_groups
+        numbers = [group["lr"] for group in groups]
+        for group, rate in zip(groups, self.rates, strict=True):
+            group["lr"] = rate
+        # other threads, such as one that pins memory for batches, may go on meanwhile
+        with torch.cuda.graph(graph, stream=self.beside, capture_error_mode="thread_local"):
+            self.compute(self.images, self.labels)
+        for group, number in zip(groups, numbers, strict=True):
+            group["lr"] = number
+        return graph

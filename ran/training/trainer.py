@@ -1,0 +1,193 @@
+"""Training (section 4.1): one path for every network, device and precision. `fit` is the whole of it."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing import parent_process
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from ran.data import Data, Shard
+from ran.training.checkpoint import Checkpoint
+from ran.training.devices import Devices, SingleDevice, choose_device
+from ran.training.engine import Engine, fastest
+from ran.training.epochs import Evaluation, evaluate, train_one_epoch
+from ran.training.schedules import Schedule
+from ran.training.steps import GraphedStep, Step
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss is no longer a number."""
+
+
+class OutOfTime(TimeoutError):
+    """The next epoch would end after the deadline; the checkpoint holds all epochs so far."""
+
+
+class Fitted(NamedTuple):
+    """The metrics of every epoch, the evaluation that followed the last one, and the sessions it took (see `fit`)."""
+
+    epochs: list[dict[str, float]]
+    final: Evaluation
+    sessions: list[dict[str, Any]]
+
+
+def fit(
+    network: nn.Module,
+    data: Data,
+    schedule: Schedule,
+    seed: int = 0,
+    device: torch.device | None = None,
+    checkpoint: Path | None = None,
+    identity: str = "",
+    report: Callable[[str], None] = print,
+    deadline: float | None = None,
+    devices: Devices | None = None,
+    engine: Engine | None = None,
+    session: Mapping[str, Any] | None = None,
+) -> Fitted:
+    """Train `network` on `data` by `schedule` and evaluate it after every epoch; nothing is chosen by the test set.
+
+    It ends with the weights that were evaluated: where the schedule averages them, the average. `device` computes
+    alone; several `devices` (see `join`) do so together, with the same result up to rounding. `engine` says how, the
+    fastest one for the device unless given. `checkpoint`, where given, is written after every epoch, and training goes
+    on from it where it is there. It carries `identity`. It also keeps `session`, what is to be said of this call, with
+    the first epoch that it trains: those of a continued run follow each other.
+
+    Raises ValueError for a checkpoint of another identity, TrainingDiverged when the loss is not finite, and OutOfTime
+    before an epoch that would end after `deadline` (of time.monotonic), judged by the one before.
+    """
+    devices = devices or SingleDevice(device or choose_device())
+    trainer = Trainer(network, data, schedule, devices, engine or fastest(devices.device, devices, network))
+    kept = None if checkpoint is None else Checkpoint(checkpoint, identity)
+    epochs: list[dict[str, float]] = []
+    sessions: list[dict[str, Any]] = []
+    # the first reads it for all: no other machine needs to see its file
+    if saved := devices.from_first(kept.read() if kept and devices.rank == 0 else None):
+        trainer.restore(saved)
+        epochs, sessions = saved["epochs"], saved.get("sessions", [])  # checkpoints of older code have none
+        report(f"continued after epoch {len(epochs)} from {checkpoint}")
+    if len(epochs) < trainer.epochs:
+        sessions = [*sessions, {"from_epoch": len(epochs) + 1, **(session or {})}]
+    final = None
+    while len(epochs) < trainer.epochs:
+        expected = epochs[-1]["seconds"] if epochs else 0
+        if devices.from_first(deadline is not None and time.monotonic() + expected > deadline):
+            raise OutOfTime(f"out of time after epoch {len(epochs)} of {trainer.epochs}")
+        metrics, final = trainer.epoch(len(epochs), seed)
+        epochs.append(metrics)
+        if kept and devices.rank == 0:
+            kept.write(trainer.parts, epochs, sessions)
+        report(_line(metrics, trainer.epochs))
+    final = final or trainer.evaluate()
+    trainer.finish()
+    return Fitted(epochs, final, sessions)
+
+
+class Trainer:
+    """A network in training: with its batches, its optimiser and, where the schedule averages weights, their average.
+
+    `epochs` is how many the schedule takes, the last of which may be cut short. `parts` are what a checkpoint keeps, by
+    name. `measured` is the network that is evaluated: the one in training, or its average.
+    """
+
+    def __init__(self, network: nn.Module, data: Data, schedule: Schedule, devices: Devices, engine: Engine):
+        self.network, self.data, self.schedule, self.devices, self.engine = network, data, schedule, devices, engine
+        wrapped = devices.wrap(engine.prepare(network, devices.device))
+        shard = Shard(schedule.accumulate, devices.rank, devices.count)
+        self.batches = data.training_batches(schedule.batch_size, devices.device, shard, schedule.mixing)
+        self.total = schedule.total(len(self.batches))  # steps
+        self.epochs = math.ceil(self.total / len(self.batches))
+        self.optimiser = schedule.optimiser(network, engine.fused)
+        self.rates = schedule.learning_rates(self.optimiser, self.total)
+        self.average = averaged(network, schedule.average) if schedule.average else None
+        self.measured = network if self.average is None else self.average.module
+        self.parts: dict[str, Any] = {"network": network, "optimiser": self.optimiser, "rates": self.rates}
+        self.parts |= {} if self.average is None else {"average": self.average}
+        graphed = engine.graphed and schedule.accumulate == 1
+        self.step = (GraphedStep if graphed else Step)(wrapped, self.optimiser, schedule, devices, engine)
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take the state of every part from what a checkpoint kept."""
+        for name, part in self.parts.items():
+            part.load_state_dict(saved[name])
+        for group in self.optimiser.param_groups:
+            group["fused"] = self.engine.fused or None  # of this device, whatever it was where the run began
+
+    def epoch(self, done: int, seed: int) -> tuple[dict[str, float], Evaluation]:
+        """Train one epoch after `done` others, and evaluate; its metrics and the evaluation.
+
+        An epoch's chance depends on `seed` and `done` alone, so that a continued run equals an uninterrupted one.
+        Raises TrainingDiverged where the loss is not finite.
+        """
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + done)
+        rate, start = self.optimiser.param_groups[0]["lr"], time.perf_counter()
+        steps = min(len(self.batches), self.total - done * len(self.batches))
+        bar = tqdm(
+            zip(range(steps * self.schedule.accumulate), self.batches.epoch(generator), strict=False),
+            f"epoch {done + 1}/{self.epochs}",
+            steps * self.schedule.accumulate,
+            leave=False,
+            disable=self.devices.rank > 0
+            or not sys.stderr.isatty()
+            or parent_process() is not None,  # bars side by side overwrite each other
+        )
+        train_loss, train_error = train_one_epoch(self.step, (batch for _, batch in bar), self.rates, self.average)
+        # of the slowest device: all wait for it
+        trained = max(self.devices.gather(time.perf_counter() - start))
+        if not math.isfinite(train_loss):
+            raise TrainingDiverged(
+                f"the training loss is {train_loss} in epoch {done + 1}, at a learning rate of about {rate:.2g}. The "
+                "same run would come there again: take another schedule, of a lower rate, or another seed."
+            )
+        found = self.evaluate()
+        return {
+            "epoch": done + 1,
+            "learning_rate": rate,
+            "train_loss": train_loss,
+            "train_error": train_error,
+            "test_loss": found.loss,
+            "test_error": found.error,
+            "test_top5_error": found.top5_error,
+            "seconds": time.perf_counter() - start,
+            "images_per_second": steps * self.batches.size / trained,
+        }, found
+
+    def evaluate(self) -> Evaluation:
+        """Loss and errors of `measured` on the test set."""
+        return evaluate(self.measured, self.data, self.devices.device, self.devices)
+
+    def finish(self) -> None:
+        """Give the network the weights that were evaluated."""
+        if self.measured is not self.network:
+            self.network.load_state_dict(self.measured.state_dict())
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of `network` that follows its weights and buffers as an exponential moving average.
+
+    After n updates the decay is at most (1 + n) / (10 + n): the first weights are forgotten in short trainings, too.
+    """
+    average = AveragedModel(network, use_buffers=True)
+
+    def follow(old: Any, new: Any, _: Any) -> None:
+        count = int(average.n_averaged)  # it stays on the CPU, so that reading it makes no GPU wait
+        get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(old, new, count)
+
+    average.multi_avg_fn = follow
+    return average
+
+
+def _line(epoch: dict[str, float], count: int) -> str:
+    return (
+        f"epoch {epoch['epoch']:3.0f}/{count}: "
+        f"train {epoch['train_loss']:.3f}, {epoch['train_error']:.2f}%; "
+        f"test {epoch['test_loss']:.3f}, {epoch['test_error']:.2f}%; "
+        f"{epoch['seconds']:.0f} s, {epoch['images_per_second']:.0f} images/s"
+    )

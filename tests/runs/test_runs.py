@@ -1,0 +1,369 @@
+"""Runs: typed parameters, one record a config, and the two command lines that start them."""
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+import torch
+from filelock import FileLock
+
+from ran.cli import main
+from ran.data import load, shortened, with_label_noise
+from ran.files import ROOT
+from ran.model import GATES, LEARNING, MASKS, build
+from ran.runs import Environment, RunConfig, notebook_parameters, parse, run
+from ran.runs.records import misclassified
+from ran.study import summary
+from ran.training import evaluate
+
+IMAGENET = {"network": "attention-56-imagenet", "dataset": "folder"}
+TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 64, "narrow": 4}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"depht": 92}, ValueError, "unknown parameter 'depht'"),
+        ({"netwrok": "attention-56"}, ValueError, "Did you mean 'network'"),
+        ({"network": "attention-57"}, ValueError, "Did you mean 'attention-56'"),
+        ({"network": 56}, TypeError, "network must be a text (one of attention-56, "),
+        ({"attention": True}, TypeError, "attention must be a text (one of arl, nal)"),
+        ({"schedule": "papier"}, ValueError, "Did you mean 'paper'"),
+        ({"epochs": 8.5}, TypeError, "epochs must be a whole number or None, not 8.5"),
+        ({"epochs": "8"}, TypeError, "epochs must be a whole number or None, not '8'"),
+        ({"epochs": 0}, ValueError, "epochs must be at least 1, not 0"),
+        ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"seed": True}, TypeError, "seed must be a whole number, not True"),
+        ({"seed": None}, TypeError, "seed must be a whole number, not None"),
+        ({"train_images": 0}, ValueError, "train_images must be at least 1"),
+        ({"noise": 1.5}, ValueError, "noise must be at least 0 and less than 1"),
+        ({"noise": "0.3"}, TypeError, "noise must be a number, not '0.3'"),
+        ({"network": "resnet-164", "attention": "nal"}, ValueError, "resnet-164 has no attention modules"),
+        ({"narrow": 3}, ValueError, "narrow must divide the stem's 16 channels"),
+        ({"narrow": 0}, ValueError, "of attention-56, which 0 does not"),
+        ({"network": "attention-56-imagenet"}, ValueError, "at least 64×64 pixels; those of shapes are 32×32"),
+        ({"size": 64}, ValueError, "size and test_size go with the data set folder; images of shapes have their own"),
+        ({"dataset": "folder", "size": 16}, ValueError, "at least 32×32 pixels; those of folder are 16×16"),
+        ({"held_out": -1}, ValueError, "held_out must be at least 0, not -1"),
+        (
+            {**IMAGENET, "held_out": 10},
+            ValueError,
+            "held_out goes with shapes, cifar10, cifar100: image",
+        ),
+        (
+            {**IMAGENET, "schedule": "best"},
+            ValueError,
+            "the schedule best, with its cutout or mixing, goes",
+        ),
+        (
+            {**IMAGENET, "network": "attentionnext-56-imagenet", "mask": "local-convolutions"},
+            ValueError,
+            "made of bottleneck units, not of resnext units",
+        ),
+        ({"accumulate": 0}, ValueError, "accumulate must be at least 1, not 0"),
+        ({"recompute": 1}, TypeError, "recompute must be True or False, not 1"),
+        ({"workers": -1}, ValueError, "workers must be at least 0, not -1"),
+        ({"data_root": 5}, TypeError, "data_root must be a text"),
+    ],
+)
+def test_wrong_parameters_are_refused(parameters, error, message):
+    with pytest.raises(error) as caught:
+        parse(parameters)
+    assert message in str(caught.value)
+
+
+def test_parameters_go_where_they_belong():
+    config, environment = parse({"network": "attention-92", "seed": 3, "data_root": "elsewhere"})
+    assert config == RunConfig(network="attention-92", seed=3)
+    assert environment == Environment(data_root="elsewhere")
+
+
+def test_a_notebooks_parameters_are_its_plain_values():
+    namespace = {
+        "seed": 1,
+        "epochs": None,
+        "network": "x",
+        "_oh": {},
+        "In": [""],
+        "Out": {},
+        "torch": torch,
+        "run": run,
+    }
+    assert notebook_parameters(namespace) == {"seed": 1, "epochs": None, "network": "x"}
+
+
+def test_the_notebooks_parameters_are_the_configs():
+    cells = nbformat.read(ROOT / "notebooks" / "run.ipynb", as_version=4).cells
+    (source,) = (cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    namespace = {}
+    exec(source, namespace)
+    assert parse(notebook_parameters(namespace)) == (RunConfig(), Environment())
+
+
+def test_names_of_runs_stay_as_they_are():
+    """Records are found by these names: a change here orphans every record that there is."""
+    cell = RunConfig(dataset="cifar10", schedule="short", epochs=8)
+    assert cell.id == "attention-56-arl-cifar10-short-8ep-seed0-643bf4fc"
+    assert RunConfig(attention="nal", dataset="cifar10", schedule="short", epochs=8).id.endswith("8ec4d949")
+    assert len({RunConfig(seed=seed, schedule=schedule).id for seed in (0, 1) for schedule in ("short", "paper")}) == 4
+    assert RunConfig(network="resnet-164", noise=0.3).id.startswith("resnet-164-shapes-noise30-smoke-220it-seed0-")
+    assert RunConfig(network="wrn-16-8", narrow=4).id.startswith("wrn-16-8-narrow4-shapes-smoke")
+    large = RunConfig(network="attention-92-imagenet", dataset="folder", test_size=320, schedule="paper-imagenet")
+    assert large.id.startswith("attention-92-imagenet-arl-folder-224to320-paper-imagenet-530000it-seed0-")
+    assert RunConfig(gate="spatial").id.startswith("attention-56-arl-spatial-shapes-smoke")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    config, environment = parse({**TINY, "results": str(tmp_path_factory.mktemp("results"))})
+    return config, environment, run(config, environment, report=lambda _: None)
+
+
+def test_a_record_says_all_that_is_needed_to_repeat_it(finished):
+    config, environment, done = finished
+    record = json.loads((Path(environment.results) / config.id / "record.json").read_text())
+    assert record == done.record
+    assert record["config"] == {
+        "network": "attention-56",
+        "attention": "arl",
+        "mask": "encoder-decoder",
+        "gate": "mixed",
+        "dataset": "shapes",
+        "size": None,
+        "test_size": None,
+        "noise": 0.0,
+        "schedule": "smoke",
+        "epochs": 1,
+        "accumulate": 1,
+        "seed": 0,
+        "train_images": 64,
+        "held_out": 0,
+        "narrow": 4,
+    }
+    assert record["measured_on"] == "the test set"
+    assert record["schedule"]["epochs"] == 1 and record["schedule"]["learning_rate"] > 0
+    assert record["dataset"]["train_images"] == 64 and record["dataset"]["sha256"] == done.data.checksum
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["hardware"]["name"] and record["precision"] in ("float32", "bf16 autocast")
+    assert "sessions" not in record  # there was one, and it stands above
+    assert record["images_per_second"] > 0 and record["wall_seconds"] > 0
+    assert set(record["git"]) == {"commit", "changed"}
+    assert record["command"].startswith("papermill notebooks/run.ipynb OUT.ipynb -p network attention-56 ")
+    words = record["command"].split()
+    said = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "-p"}
+    assert said == {key: str(value) for key, value in record["config"].items() if value is not None}
+
+
+def test_the_record_and_the_confusion_matrix_agree(finished):
+    _, _, done = finished
+    confusion = torch.tensor(done.record["confusion"])
+    assert confusion.sum().item() == 1000 and confusion.sum(1).tolist() == [100] * 10
+    assert 100 - confusion.trace().item() / 10 == pytest.approx(done.record["test_error"])
+
+
+def test_the_record_tells_which_images_were_wrong(finished):
+    _, _, done = finished
+    answers = evaluate(done.network, done.data, torch.device("cpu")).predictions
+    assert torch.equal(misclassified(done.record), answers != done.data.test.labels)
+    assert misclassified({name: value for name, value in done.record.items() if name != "misclassified"}) is None
+    assert done.record["test_error"] == done.record["epochs"][-1]["test_error"]
+
+
+def test_the_weights_are_those_that_were_measured(finished):
+    _, _, done = finished
+    found = evaluate(done.network, done.data, torch.device("cpu"))
+    assert found.loss == pytest.approx(done.record["epochs"][-1]["test_loss"], rel=1e-3)
+    assert found.error == done.record["test_error"]
+
+
+@pytest.mark.parametrize(("attention", "mask", "gate"), [*itertools.product(LEARNING, MASKS, GATES)])
+def test_a_run_builds_the_variant_that_it_is_named_after(attention, mask, gate):
+    network = RunConfig(attention=attention, mask=mask, gate=gate, narrow=4).build(7)
+    found = network.config
+    assert (found.attention, found.mask, found.gate, found.num_classes) == (attention, mask, gate, 7)
+
+
+def test_a_runs_seed_reaches_its_weights_and_its_batches(tmp_path, monkeypatch):
+    seen = []
+
+    def stop(network, data, schedule, seed, **_):
+        seen.append((seed, next(network.parameters()).detach().clone()))
+        raise InterruptedError
+
+    monkeypatch.setattr("ran.runs.runner.fit", stop)
+    for seed in (3, 4, 3):
+        with pytest.raises(InterruptedError):
+            run(RunConfig(seed=seed, narrow=4), Environment(results=str(tmp_path)), lambda _: None)
+    assert [seed for seed, _ in seen] == [3, 4, 3]
+    assert seen[0][1].equal(seen[2][1]) and not seen[0][1].equal(seen[1][1])
+
+
+def test_the_record_of_a_continued_run_tells_of_every_session(tmp_path, monkeypatch):
+    config, environment = RunConfig(epochs=3, train_images=64, narrow=4), Environment(results=str(tmp_path))
+
+    def session(commit):
+        state = {"commit": commit, "changed": False}
+        monkeypatch.setattr("ran.runs.records.git_state", lambda: state)
+        return state
+
+    def stop(line):
+        if "epoch   1" in line:
+            raise InterruptedError
+
+    first = session("a")
+    with pytest.raises(InterruptedError):
+        run(config, environment, stop)
+    last = session("b")
+    record = run(config, environment, lambda _: None).record
+    assert record["git"] == last
+    assert [(each["from_epoch"], each["git"]) for each in record["sessions"]] == [(1, first), (2, last)]
+    assert {"date", "hardware", "precision", "versions"} <= record["sessions"][0].keys()
+    assert dict(summary(record).to_numpy())["date"] == f"{record['date']}, the last of 2 sessions"
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    config, environment, done = finished
+    file = done.folder / "record.json"
+    before, lines = (file.read_bytes(), file.stat().st_mtime_ns), []
+    again = run(config, environment, report=lines.append)
+    assert lines == [f"recorded already: {file}"]
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+    assert again.record == done.record
+    for key, value in done.network.state_dict().items():
+        assert value.equal(again.network.state_dict()[key])
+    assert not (done.folder / "checkpoint.pt").exists()
+
+
+def test_a_record_without_weights_is_still_shown(finished, tmp_path):
+    config, _, done = finished
+    (tmp_path / config.id).mkdir()
+    (tmp_path / config.id / "record.json").write_text(json.dumps(done.record))
+    found = run(config, Environment(results=str(tmp_path)), report=lambda _: None)
+    assert found.network is None and found.record == done.record
+
+
+def test_gradients_are_measured_where_a_mask_met_noisy_labels(finished, tmp_path):
+    _, _, clean = finished
+    assert {path.name for path in clean.folder.iterdir()} == {"record.json", "weights.pt", "probes.csv"}
+    config, environment = parse({**TINY, "noise": 0.5, "results": str(tmp_path)})
+    gradients = run(config, environment, report=lambda _: None).folder / "gradients.csv"
+    first = gradients.read_bytes()
+    table = pd.read_csv(gradients)
+    before = load("shapes").train.head(64).labels
+    wrong = int((before != with_label_noise(shortened(load("shapes"), 64), 0.5, seed=0).train.labels).sum())
+    assert table["count"].tolist() == [64 - wrong, wrong] * 3 and table.label.tolist() == ["right", "wrong"] * 3
+    gradients.write_text("kept")
+    run(config, environment, report=lambda _: None)
+    assert gradients.read_text() == "kept"  # what is there is not measured again
+    gradients.unlink()
+    run(config, environment, report=lambda _: None)
+    assert gradients.read_bytes() == first  # by the weights that were kept
+    gradients.write_text("of another training")
+    (gradients.parent / "record.json").unlink()
+    run(config, environment, report=lambda _: None)
+    assert pd.read_csv(gradients)["count"].tolist() == table["count"].tolist()
+
+
+def test_a_network_without_masks_leaves_no_gradients(tmp_path):
+    config, environment = parse(
+        {**TINY, "network": "resnet-56-wide", "narrow": 2, "noise": 0.5, "results": str(tmp_path)}
+    )
+    done = run(config, environment, report=lambda _: None)
+    assert {path.name for path in done.folder.iterdir()} == {"record.json", "weights.pt", "probes.csv"}
+
+
+def test_two_processes_do_not_train_one_run(finished):
+    config, environment, done = finished
+    lock = FileLock(done.folder.with_name(f"{config.id}.lock"))
+    lines, results = [], []
+    waiting = threading.Event()
+
+    def report(line):
+        lines.append(line)
+        waiting.set()
+
+    with lock:
+        second = threading.Thread(target=lambda: results.append(run(config, environment, report)))
+        second.start()
+        assert waiting.wait(30)
+        assert "another process holds" in lines[0] and not results
+    second.join(30)
+    assert results[0].record == done.record and "recorded already" in lines[1]
+
+
+def test_the_command_line_runs_and_refuses(finished, capsys):
+    config, environment, done = finished
+    words = ["--dataset", "shapes", "--schedule", "smoke", "--epochs", "1", "--train-images", "64", "--narrow", "4"]
+    assert main(["run", *words, "--results", environment.results]) == 0
+    assert f"test error {done.record['test_error']:.2f}%" in capsys.readouterr().out
+    assert main(["run", "--network", "attention-57"]) == 2
+    assert "ran run: unknown network 'attention-57'. Did you mean 'attention-56'?" in capsys.readouterr().err
+    assert main(["run", "--dataset", "cifar10", "--data-root", "/nonexistent"]) == 2
+    assert "ran data cifar10" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "--epochs", "many"])
+    assert stopped.value.code == 2
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", "--depht", "92"])
+    assert stopped.value.code == 2 and "--depht" in capsys.readouterr().err
+
+
+def test_info_prints_sizes(capsys):
+    assert main(["info", "attention-92"]) == 0
+    assert capsys.readouterr().out.rstrip() == repr(build("attention-92"))
+
+
+def papermill(tmp_path, *words):
+    tool = Path(sys.executable).with_name("papermill")
+    out, results = tmp_path / "out.ipynb", tmp_path / "results"
+    done = subprocess.run(
+        [tool, "notebooks/run.ipynb", out, "--no-progress-bar", "-p", "results", results, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return done, results
+
+
+def test_papermill_leaves_the_same_record(finished, tmp_path):
+    config, _, done = finished
+    words = [word for key, value in TINY.items() for word in ("-p", key, str(value))]
+    result, results = papermill(tmp_path, *words, "-p", "network", "attention-56", "-p", "attention", "arl")
+    assert result.returncode == 0, result.stderr
+    record = json.loads((results / config.id / "record.json").read_text())
+    varying = ("wall_seconds", "images_per_second", "images_per_second_per_device", "date", "epochs", "git")
+    assert {k: v for k, v in record.items() if k not in varying} == {
+        k: v for k, v in done.record.items() if k not in varying
+    }
+    assert [epoch["train_loss"] for epoch in record["epochs"]] == [
+        epoch["train_loss"] for epoch in done.record["epochs"]
+    ]
+    pictures = [
+        output
+        for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    ]
+    assert len(pictures) == 3  # learning curves, masks, confusion matrix
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-p", "depht", "92"), "unknown parameter 'depht'"),
+        (("-p", "epochs", "2.5"), "epochs must be a whole number or None, not 2.5"),
+        (("-p", "network", "attention-57"), "Did you mean 'attention-56'"),
+    ],
+)
+def test_papermill_stops_before_training(tmp_path, words, message):
+    result, results = papermill(tmp_path, *words)
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert not results.exists()

@@ -1,0 +1,208 @@
+"""The list of experiments: the paper's tables as runs, and one command that works through them."""
+
+import json
+import os
+import time
+from dataclasses import asdict
+from types import SimpleNamespace
+
+import pytest
+import torch
+from filelock import FileLock
+
+from ran.cli import main
+from ran.runs import Environment, RunConfig
+from ran.study import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
+from ran.study.experiments import NOT_BEGUN
+from ran.training import RECIPE
+
+PAPER = {  # (table, cell) → error in %, as printed in the paper
+    ("arl_vs_nal", ("attention-164", "nal")): 7.18,
+    ("attention_types", ("attention-56", "spatial")): 6.33,
+    ("mask_structures", ("attention-56", "local-convolutions")): 6.48,
+    ("noisy_labels", (0.7, "resnet-164")): 17.21,
+    ("cifar", ("cifar100", "attention-452")): 20.45,
+}
+
+
+def all_configs(*tables, **options):
+    return configs((cell for name in tables or TABLES for cell in table(name)), **options)
+
+
+def test_every_cell_is_a_run_and_none_is_run_twice():
+    sizes = {name: len(table(name)) for name in TABLES}
+    assert sizes == {"arl_vs_nal": 8, "attention_types": 3, "mask_structures": 2, "noisy_labels": 8, "cifar": 14}
+    runs = all_configs(profile="paper")
+    # Attention-56 stands in three tables, Attention-92 on CIFAR-10 in two
+    assert len({config.id for config in runs}) == len(runs) == sum(sizes.values()) - 3
+    assert {config.schedule for config in all_configs("cifar")} == {"short"}
+    assert all(config.schedule == "paper" and config.dataset.startswith("cifar") for config in runs)
+    assert all(config.narrow == 1 for config in runs)
+
+
+def test_the_trial_has_every_cell_on_the_embedded_data():
+    runs = all_configs(profile="smoke")
+    assert len(runs) == 25  # the cells of CIFAR-100 are those of CIFAR-10 here
+    assert {(config.dataset, config.schedule) for config in runs} == {("shapes", "smoke")}
+    assert all(config.narrow > 1 and "narrow" in config.id for config in runs)
+    assert {config.noise for config in runs} == {0, 0.1, 0.3, 0.5, 0.7}
+
+
+def test_the_recipes_cells_are_the_same_runs_at_both_full_profiles():
+    cells = table("recipe")
+    assert {each.varied["schedule"] for each in cells} == set(RECIPE) and {each.error for each in cells} == {None}
+    runs = configs(cells, "short")
+    assert runs == configs(cells, "paper") and len(runs) == len(RECIPE) + 2
+    assert {(config.dataset, config.narrow, config.held_out) for config in runs} == {("cifar10", 1, 0)}
+    assert {config.network for config in runs if config.schedule == "best"} == {
+        "attention-92",
+        "attention-236",
+        "attention-452",
+    }
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_cell_has_a_name_of_its_own(profile):
+    for name in (*TABLES, *OWN):
+        names = [each.name for each in table(name)]
+        assert len(set(names)) == len(names)
+        assert cell(name, names[-1]).config(profile).id == table(name)[-1].config(profile).id
+    with pytest.raises(ValueError, match=r"unknown cell of arl_vs_nal 'attention-164'. Did you mean 'attention-164-"):
+        cell("arl_vs_nal", "attention-164")
+
+
+@pytest.mark.parametrize(("place", "error"), PAPER.items())
+def test_the_papers_numbers(place, error):
+    name, varied = place
+    assert [cell.error for cell in table(name) if tuple(cell.varied.values()) == varied] == [error]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--table arl_vs_nall", "unknown table 'arl_vs_nall'. Did you mean 'arl_vs_nal'?"),
+        ("--table arl_vs_nal --cell attention-57-arl", "Did you mean 'attention-56-arl'?"),
+        ("--table arl_vs_nal cifar --cell attention-56-arl", "--cell goes with one --table"),
+        (
+            "--table arl_vs_nal --profile smok",
+            "unknown profile 'smok'. Did you mean 'smoke'? Known: smoke, short, paper",
+        ),
+        ("--table arl_vs_nal --network attention-56", "network cannot be given for a table"),
+        ("--table arl_vs_nal --schedule paper", "schedule cannot be given for a table"),
+        ("--table cifar --dataset shapes", "dataset cannot be given for a table"),
+        ("--table cifar --budget 25", "25m"),
+        ("--table cifar --jobs 0", "--jobs must be at least 1"),
+        ("--budget 25m", "--budget goes with --table"),
+        ("--cell attention-56-arl", "--cell goes with --table"),
+    ],
+)
+def test_wrong_tables_options_and_budgets_are_refused(words, message, capsys):
+    assert main(["run", *words.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_budgets_are_times():
+    assert [parse_budget(text) for text in ("90s", "25m", "1.5h")] == [90, 1500, 5400]
+
+
+def test_the_list_of_cells_says_what_is_recorded(tmp_path, capsys):
+    config = cell("arl_vs_nal", "attention-164-nal").config("smoke")
+    Environment(results=str(tmp_path / "smoke")).folder(config).mkdir(parents=True)
+    record = {"id": config.id, "config": asdict(config), "schedule": {"epochs": 1}, "test_error": 12.5}
+    record |= {"hardware": {}, "date": "", "epochs": [{}]}
+    (tmp_path / "smoke" / config.id / "record.json").write_text(json.dumps(record))
+    assert main(["cells", "--profile", "smoke", "--results", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1 + 35 + len(table("recipe"))
+    assert [line.split()[1:-1] for line in lines if "not run" not in line][1:] == [
+        ["attention-164-nal", "7.18", "12.50", "(smoke,", "1", "epoch)"]
+    ]
+
+
+def tiny(seed, epochs=1):
+    return RunConfig(epochs=epochs, train_images=32, seed=seed, narrow=4)
+
+
+def test_tables_are_made_only_where_records_are(tmp_path, capsys):
+    for command in ("tables", "cells"):
+        assert main([command, "--results", str(tmp_path / "typo")]) == 2
+        assert "neither runs/ nor smoke/" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_cells_that_fail_alike_are_named_together(tmp_path, capsys):
+    environment = ["--data-root", str(tmp_path), "--results", str(tmp_path / "runs")]
+    assert main(["run", "--table", "mask_structures", *environment]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1 and said[0].count("attention-56-arl-") == 2 and "'cifar10' is not in" in said[0]
+    assert main(["run", "--table", "mask_structures", "--device", "gpu", *environment]) == 2
+
+
+def test_a_failed_cell_does_not_stop_the_others(tmp_path):
+    environment, lines = Environment(results=str(tmp_path)), []
+    missing = RunConfig(dataset="cifar10")
+    unfinished = work_through(
+        [missing, tiny(0)], Environment(data_root=str(tmp_path), results=str(tmp_path)), None, lines.append
+    )
+    assert list(unfinished) == [missing.id] and "FileNotFoundError" in unfinished[missing.id]
+    assert (environment.folder(tiny(0)) / "record.json").is_file()
+    lines.clear()
+    assert work_through([tiny(0)], environment, None, lines.append) == {}
+    assert lines == []  # nothing is loaded or said for what is recorded
+
+
+def test_processes_side_by_side_leave_the_same_records(tmp_path):
+    alone, beside = (Environment(results=str(tmp_path / name), data_root=str(tmp_path)) for name in ("alone", "beside"))
+    runs = [RunConfig(dataset="cifar10"), tiny(0), tiny(1)]  # the first fails: its data are not there
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    reasons = [work_through(runs, alone), work_through(runs, beside, jobs=2)]
+    torch.set_num_threads(threads)
+    assert reasons[0] == reasons[1] and "FileNotFoundError" in reasons[0][runs[0].id]
+    for config in runs[1:]:
+        records = [
+            json.loads((environment.folder(config) / "record.json").read_text()) for environment in (alone, beside)
+        ]
+        assert records[0]["confusion"] == records[1]["confusion"]
+        assert records[0]["epochs"][0]["train_loss"] == records[1]["epochs"][0]["train_loss"]
+        assert records[0]["hardware"] == records[1]["hardware"]
+
+
+def test_jobs_side_by_side_stop_in_time(tmp_path):
+    """More of them than are handed out to processes at once."""
+    runs = [tiny(seed) for seed in range(9)]
+    lines = []
+    unfinished = work_through(runs, Environment(results=str(tmp_path)), 1e-3, lines.append, jobs=2)
+    assert list(unfinished) == [run.id for run in runs] and set(unfinished.values()) == {NOT_BEGUN}
+    assert not lines and not list(tmp_path.iterdir())
+
+
+def test_waiting_for_another_process_ends_in_time(tmp_path):
+    environment = Environment(results=str(tmp_path))
+    with FileLock(environment.folder(tiny(0)).with_name(f"{tiny(0).id}.lock")):
+        unfinished = work_through([tiny(0)], environment, 2, lambda _: None)
+    assert "out of time while another process held" in unfinished[tiny(0).id]
+
+
+def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(tmp_path, monkeypatch):
+    environment, lines, now = Environment(results=str(tmp_path)), [], [1000.0]
+    first, second = tiny(0, epochs=2), tiny(1)
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    for module in ("ran.training.trainer", "ran.study.experiments", "ran.runs.runner"):
+        monkeypatch.setattr(f"{module}.time", clock)
+
+    def slow(line):  # by this clock, the first epoch takes nearly the whole budget of ten minutes
+        lines.append(line)
+        now[0] += 599.9 if "epoch   1" in line else 0
+
+    recorded = tiny(2)
+    environment.folder(recorded).mkdir()
+    (environment.folder(recorded) / "record.json").write_text("{}")
+    unfinished = work_through([first, second, recorded], environment, 600, slow)
+    assert list(unfinished) == [first.id, second.id] and "out of time after epoch 1 of 2" in unfinished[first.id]
+    assert not (environment.folder(first) / "record.json").exists() and not environment.folder(second).exists()
+    lines.clear()
+    assert work_through([first, second], environment, None, lines.append) == {}
+    assert any("continued after epoch 1" in line for line in lines)
+    record = json.loads((environment.folder(first) / "record.json").read_text())
+    assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]

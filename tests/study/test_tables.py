@@ -1,0 +1,197 @@
+"""Tables: the paper's number beside the recorded one, from records alone."""
+
+import json
+from dataclasses import asdict, replace
+
+import pandas as pd
+import pytest
+
+from ran.cli import main
+from ran.files import ROOT
+from ran.runs import RunConfig, all_records, read_records
+from ran.study import errors, provenance, write_tables
+
+
+def record(network="attention-56", attention="arl", dataset="cifar10", **changes):
+    config = {"network": network, "attention": attention, "mask": "encoder-decoder", "gate": "mixed"}
+    config |= {"dataset": dataset, "schedule": "short", "epochs": 2, "seed": 4, "train_images": None}
+    return {
+        "id": f"{network}-{attention}-{dataset}",
+        "config": config,
+        "schedule": {"epochs": 2},
+        "test_error": 12.344,
+        "hardware": {"device": "cpu", "name": "A processor", "threads": 2},
+        "date": "2026-01-02",
+        "epochs": [{}, {}],
+    } | changes
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Put records into a folder and read one of the tables that are written from it."""
+
+    def put(*records, table="arl_vs_nal", below="runs"):
+        for each in records:
+            folder = tmp_path / below / each["id"]
+            folder.mkdir(parents=True)
+            (folder / "record.json").write_text(json.dumps(each))
+        write_tables(tmp_path, report=lambda _: None)
+        return pd.read_csv(tmp_path / "tables" / f"{table}.csv", dtype=str, keep_default_na=False)
+
+    return put
+
+
+def test_a_record_stands_beside_the_papers_number(results):
+    table = results(record())
+    assert table["Paper"].tolist() == ["5.89", "5.52", "5.35", "4.99", "5.57", "4.44", "7.18", "4.31"]
+    assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
+    row = table.iloc[1].to_dict()
+    assert (row["Network"], row["Learning"]) == ("Attention\u201156", "ARL")
+    assert (row["Schedule"], row["Seeds"], row["Smoke"]) == ("short, 2 epochs", "4", "not run")
+
+
+def test_one_run_stands_in_all_its_tables(results):
+    for name, column, label in (
+        ("attention_types", "Attention", "f1, mixed"),
+        ("mask_structures", "Mask", "encoder\u2011decoder"),
+    ):
+        table = results(table=name) if name == "mask_structures" else results(record(), table=name)
+        assert table.set_index(column)["Recorded"].to_dict()[label] == "12.34"
+        assert (table["Recorded"] == "not run").sum() == len(table) - 1
+
+
+def test_seeds_are_averaged_and_schedules_kept_apart(results):
+    other_seed, longer = record(test_error=14.34, id="b"), record(test_error=9.0, id="c", epochs=[{}] * 30)
+    other_seed["config"] |= {"seed": 5}
+    other_rate = record(test_error=20.0, id="d", schedule={"epochs": 2, "learning_rate": 9})
+    table = results(record(), other_seed, longer, other_rate)
+    rows = table[(table.Network == "Attention\u201156") & (table.Learning == "ARL")].set_index("Schedule")
+    assert rows.loc["short, 2 epochs", "Recorded"].tolist() == ["13.34 ± 1.41", "20.00"]
+    assert rows.loc["short, 2 epochs", "Seeds"].tolist() == ["4, 5", "4"]
+    assert rows.loc["short, 30 epochs", "Recorded"] == "9.00"
+
+
+def test_trials_have_a_column_of_their_own_and_this_machines_come_first(results):
+    trial = RunConfig(narrow=2, epochs=1)
+    trial = {"config": asdict(trial), "id": trial.id, "schedule": {"iterations": 9, "epochs": None}}
+    other_width = record(config=trial["config"] | {"narrow": 4}, id="other")
+    table = results(record(), record(**trial, test_error=50.0), other_width)
+    assert table["Smoke"].tolist() == ["not run", "50.00", *["not run"] * 6]
+    table = results(record(**trial, test_error=40.0), below="smoke")
+    assert table["Smoke"].tolist() == ["not run", "40.00", *["not run"] * 6]
+    assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
+
+
+def test_numbers_for_plots_name_their_source(results, tmp_path):
+    trial = RunConfig(narrow=2, epochs=1)
+    trial = {"config": asdict(trial), "id": trial.id, "schedule": {"iterations": 9, "epochs": None}, "test_error": 50.0}
+    results(record(), record(**trial))
+    frame = errors("arl_vs_nal", all_records(tmp_path))
+    assert frame.source.value_counts().to_dict() == {"paper": 8, "recorded: short, 2 epochs": 1, "smoke, on shapes": 1}
+    own = frame[frame.source != "paper"]
+    assert own[["Network", "Learning", "error", "seed"]].to_numpy().tolist() == [
+        ["Attention\u201156", "ARL", 12.344, 4],
+        ["Attention\u201156", "ARL", 50.0, 0],
+    ]
+
+
+def test_only_the_trial_by_its_profile_is_called_smoke(results, tmp_path):
+    trial = RunConfig(narrow=2, epochs=1)
+    longer, other = replace(trial, epochs=6), replace(trial, schedule="short")
+    results(
+        *(record(config=asdict(each), id=each.id, test_error=error) for each, error in ((longer, 9.0), (other, 8.0))),
+        record(config=asdict(trial), id=trial.id, test_error=50.0),
+    )
+    frame = errors("arl_vs_nal", all_records(tmp_path))
+    assert frame[frame.source != "paper"].error.tolist() == [50.0]
+
+
+def test_sources_have_one_order_and_other_settings_another_name(results, tmp_path):
+    trial = RunConfig(narrow=2, epochs=1, attention="nal")  # stands in the table before the recorded run
+    other_rate = record(test_error=20.0, id="d", schedule={"epochs": 2, "learning_rate": 9})
+    results(record(), other_rate, record(config=asdict(trial), id=trial.id, test_error=50.0))
+    frame = errors("arl_vs_nal", all_records(tmp_path))
+    of_source = frame.groupby("source", observed=True).error.apply(list)
+    assert of_source.index.tolist() == [
+        "paper",
+        "recorded: short, 2 epochs",
+        "recorded: short, 2 epochs (2)",
+        "smoke, on shapes",
+    ]
+    assert of_source.iloc[1:].tolist() == [[12.344], [20.0], [50.0]]
+
+
+def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
+    command = "papermill notebooks/run.ipynb OUT.ipynb -p network attention-56 " + "-p attention arl " * 6
+    results(record(command=command.strip(), wall_seconds=6027.4))
+    text = provenance("arl_vs_nal", all_records(tmp_path), page=tmp_path / "book")
+    assert (
+        "**Attention\u201156, ARL**: 12.34%, short, 2 epochs, seed 4; A processor, 2 threads; 6,027 s; 2026-01-02"
+        in text
+    )
+    assert "{download}`record <../runs/attention-56-arl-cifar10/record.json>`" in text
+    block = text.split("```bash\n")[1].split("```")[0]
+    assert block.replace("\\\n", "").split() == command.split()  # a shell joins the lines to the same words
+    assert "**Not run** at full size: Attention\u201156, NAL; Attention\u201192, NAL" in text
+    assert "ran run --table arl_vs_nal --profile short --epochs 2 --data-root PATH" in text
+    assert "**Smoke**: not run" in text
+    assert "ran run --table cifar --profile short --data-root PATH" in provenance("cifar", [])
+
+
+def test_other_data_variants_and_subsets_do_not_count(results):
+    other_mask, subset, noisy = record(id="b"), record(id="c"), record(id="d")
+    other_mask["config"] |= {"mask": "local-convolutions"}
+    subset["config"] |= {"train_images": 500}
+    noisy["config"] |= {"noise": 0.1}
+    table = results(record(dataset="shapes"), other_mask, subset, noisy)
+    assert set(table["Recorded"]) == {"not run"}
+
+
+def test_a_recipe_of_ours_stands_in_its_own_table_only(results, tmp_path):
+    best = record(network="attention-92", id="best", schedule={"epochs": 200}, epochs=[{}] * 200)
+    best |= {"command": "papermill", "wall_seconds": 1.0}
+    best["config"] |= {"schedule": "best", "epochs": None}
+    table = results(best, record(network="attention-92"), table="recipe")
+    assert list(table.columns) == ["Network", "Recipe", "Recorded", "Schedule", "Seeds", "Smoke"]  # no paper's number
+    rows = table[table.Recorded != "not run"].to_numpy().tolist()
+    assert rows == [["Attention\u201192", "best (+ mixup)", "12.34", "best, 200 epochs", "4", "not run"]]
+    for name in ("arl_vs_nal", "cifar"):
+        others = pd.read_csv(tmp_path / "tables" / f"{name}.csv", dtype=str)
+        assert others.Schedule.dropna().tolist() == ["short, 2 epochs"]
+    assert set(errors("recipe", all_records(tmp_path)).source) == {"recorded: best, 200 epochs"}
+    text = provenance("recipe", all_records(tmp_path))
+    assert "**Attention\u201192, best (+ mixup)**: 12.34%" in text and "ran run --table recipe --profile short" in text
+
+
+def test_a_broken_record_is_named_and_the_others_appear(tmp_path):
+    for each in (record(), record(attention="nal")):
+        (tmp_path / each["id"]).mkdir()
+        (tmp_path / each["id"] / "record.json").write_text(json.dumps(each))
+    wrong = record(id="wrong", config={"network": "attention-57"})
+    for name, text in (("torn", "{"), ("lacking", json.dumps({"id": "x", "config": {}})), ("wrong", json.dumps(wrong))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "record.json").write_text(text)
+    lines = []
+    records = read_records(tmp_path, report=lines.append)
+    assert [each["id"] for each in records] == ["attention-56-arl-cifar10", "attention-56-nal-cifar10"]
+    assert len(lines) == 3
+    assert "lacking" in lines[0] and "it lacks schedule, test_error, hardware" in lines[0]
+    assert "torn" in lines[1] and "not a whole record" in lines[1]
+    assert "wrong" in lines[2] and "unknown network 'attention-57'" in lines[2]
+
+
+def test_an_unchanged_table_is_not_touched(results, tmp_path):
+    results(record())
+    file = tmp_path / "tables" / "arl_vs_nal.csv"
+    before = file.stat().st_mtime_ns
+    write_tables(tmp_path)
+    assert file.stat().st_mtime_ns == before
+
+
+def test_the_committed_tables_are_those_of_the_committed_records(tmp_path, capsys):
+    for folder in ("runs", "smoke"):
+        (tmp_path / folder).symlink_to(ROOT / "results" / folder)
+    assert main(["tables", "--results", str(tmp_path)]) == 0
+    assert not capsys.readouterr().err
+    for table in (tmp_path / "tables").iterdir():
+        assert table.read_text() == (ROOT / "results" / "tables" / table.name).read_text(), "run `ran tables`"

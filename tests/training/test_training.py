@@ -1,0 +1,278 @@
+"""Training: it learns, it continues where it stopped, and it follows its schedule."""
+
+import itertools
+import math
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from torch import nn
+
+from ran.data import DataSet, load
+from ran.model import build
+from ran.training import (
+    PLAIN,
+    RECIPE,
+    SCHEDULES,
+    Engine,
+    Schedule,
+    SingleDevice,
+    Step,
+    TrainingDiverged,
+    choose_device,
+    evaluate,
+    fit,
+)
+
+CPU = torch.device("cpu")
+BRIEF = Schedule("brief", "one-cycle", batch_size=32, learning_rate=0.05, warm_up=0.3, epochs=3)
+
+
+@pytest.fixture(scope="module")
+def data():
+    whole = load("shapes")
+    return DataSet("shapes", whole.classes, whole.train.head(96), whole.test.head(40))
+
+
+def small_network(seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10))
+
+
+def silent(_):
+    pass
+
+
+def test_a_few_steps_of_the_real_network_lower_the_loss(data):
+    torch.manual_seed(0)
+    network = build("attention-56")
+    images, labels = data.normalise(data.train.images[:32]), data.train.labels[:32]
+    optimiser = SCHEDULES["smoke"].optimiser(network)
+    losses = []
+    for _ in range(6):
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses == sorted(losses, reverse=True) and losses[-1] < 0.9 * losses[0], losses
+
+
+@pytest.mark.parametrize("total", range(1, 31))
+def test_a_one_cycle_schedule_may_be_of_any_length(total):
+    network = small_network()
+    schedule = replace(SCHEDULES["smoke"], iterations=total)
+    optimiser = schedule.optimiser(network)
+    rates = schedule.learning_rates(optimiser, total)
+    seen = []
+    for _ in range(total):
+        seen.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        rates.step() if len(seen) < total else None
+    assert all(0 < rate <= schedule.learning_rate for rate in seen)
+
+
+def test_fit_learns_and_reports_each_epoch(data):
+    lines = []
+    fitted = fit(small_network(), data, BRIEF, device=CPU, report=lines.append)
+    assert [epoch["epoch"] for epoch in fitted.epochs] == [1, 2, 3]
+    assert fitted.epochs[-1]["train_loss"] < fitted.epochs[0]["train_loss"]
+    assert fitted.epochs[-1]["test_error"] == fitted.final.error
+    assert len(lines) == 3 and "epoch   3/3" in lines[2] and "images/s" in lines[2]
+    assert f"test {fitted.final.loss:.3f}, {fitted.final.error:.2f}%;" in lines[2]
+
+
+def test_evaluate_counts(data):
+    class Fixed(nn.Module):
+        """Answers class 0 with probability 1/2 and each other class with the same share of the rest."""
+
+        def forward(self, x):
+            return torch.tensor([0.5] + [0.5 / 9] * 9).log().expand(len(x), 10)
+
+    result = evaluate(Fixed(), data, CPU)
+    right = (data.test.labels == 0).sum().item()
+    assert result.error == pytest.approx(100 * (40 - right) / 40)
+    expected = -(right * math.log(0.5) + (40 - right) * math.log(0.5 / 9)) / 40
+    assert result.loss == pytest.approx(expected, rel=1e-2)  # bf16, where the processor has it
+    assert result.predictions.tolist() == [0] * 40
+    assert 0 <= result.top5_error <= result.error
+
+
+def test_an_answer_among_the_five_likeliest_is_right_by_the_top_5_error(data):
+    class Ranked(nn.Module):
+        """The later the class, the likelier: the last five are the answers."""
+
+        def forward(self, x):
+            return torch.arange(10.0).expand(len(x), 10)
+
+    result = evaluate(Ranked(), data, CPU)
+    assert result.top5_error == pytest.approx(100 * (data.test.labels < 5).sum().item() / 40)
+    assert result.error == pytest.approx(100 * (data.test.labels < 9).sum().item() / 40)
+
+
+class Cut(Exception):
+    """The end of a session."""
+
+
+def stop_after(epoch):
+    def stop(line):
+        if line.startswith(f"epoch   {epoch}"):
+            raise Cut
+
+    return stop
+
+
+def test_a_continued_run_equals_an_uninterrupted_one(data, tmp_path):
+    checkpoint, whole, cut = tmp_path / "checkpoint.pt", small_network(), small_network()
+    expected = fit(whole, data, BRIEF, seed=5, device=CPU, report=silent)
+    with pytest.raises(Cut):
+        fit(cut, data, BRIEF, seed=5, device=CPU, checkpoint=checkpoint, identity="a", report=stop_after(2))
+    lines = []
+    other = small_network(seed=9)  # all its weights must come from the checkpoint
+    fitted = fit(other, data, BRIEF, seed=5, device=CPU, checkpoint=checkpoint, identity="a", report=lines.append)
+    assert "continued after epoch 2" in lines[0] and len(lines) == 2
+    for epoch, counterpart in zip(fitted.epochs, expected.epochs, strict=True):
+        assert all(epoch[key] == counterpart[key] for key in ("learning_rate", "train_loss", "test_loss", "test_error"))
+    for key, value in whole.state_dict().items():
+        assert value.equal(other.state_dict()[key]), key
+
+
+def test_a_continued_run_takes_its_own_devices_optimiser(data, tmp_path, monkeypatch):
+    """A run begun on a CPU may go on on a GPU, whose graphs need the fused kernels."""
+    made = []
+
+    def optimiser(self, network, fused=False, make=Schedule.optimiser):
+        made.append(make(self, network, fused))
+        return made[-1]
+
+    monkeypatch.setattr(Schedule, "optimiser", optimiser)
+    options = {"device": CPU, "checkpoint": tmp_path / "checkpoint.pt"}
+    with pytest.raises(Cut):
+        fit(small_network(), data, BRIEF, **options, report=stop_after(1))
+    with pytest.raises(Cut):
+        fit(small_network(), data, BRIEF, **options, report=stop_after(2), engine=Engine(fused=True))
+    fit(small_network(), data, BRIEF, **options, report=silent)
+    assert [each.param_groups[0]["fused"] for each in made] == [None, True, None]
+
+
+def test_another_runs_checkpoint_is_refused(data, tmp_path):
+    checkpoint = tmp_path / "checkpoint.pt"
+    fit(small_network(), data, BRIEF, device=CPU, checkpoint=checkpoint, identity="a", report=silent)
+    before = checkpoint.read_bytes()
+    with pytest.raises(ValueError, match="belongs to the run 'a', not to 'b'"):
+        fit(small_network(), data, BRIEF, device=CPU, checkpoint=checkpoint, identity="b", report=silent)
+    assert checkpoint.read_bytes() == before
+
+
+def test_seeds_differ(data):
+    first, second = (fit(small_network(), data, BRIEF, seed=seed, device=CPU, report=silent) for seed in (0, 1))
+    assert first.epochs[0]["train_loss"] != second.epochs[0]["train_loss"]
+
+
+def test_a_loss_that_is_no_number_stops_training(data):
+    broken = small_network()
+    nn.init.constant_(broken[0].weight, math.inf)
+    with pytest.raises(TrainingDiverged, match="loss is nan in epoch 1.*another seed"):
+        fit(broken, data, BRIEF, device=CPU, report=silent)
+
+
+def learning_rates(schedule, batches):
+    optimiser = schedule.optimiser(nn.Linear(1, 1))
+    total = schedule.total(batches)
+    rates, seen = schedule.learning_rates(optimiser, total), []
+    for _ in range(total):
+        seen.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        rates.step()
+    return seen
+
+
+def test_the_papers_schedule():
+    paper = SCHEDULES["paper"]
+    assert (paper.batch_size, paper.momentum, paper.weight_decay, paper.total(781)) == (64, 0.9, 1e-4, 160_000)
+    settings = paper.optimiser(nn.Linear(1, 1)).param_groups[0]
+    assert (settings["nesterov"], settings["momentum"], settings["weight_decay"]) == (True, 0.9, 1e-4)
+    seen = learning_rates(paper, 781)
+    changes = [step for step in range(1, 160_000) if seen[step] != seen[step - 1]]
+    assert changes == [64_000, 96_000]
+    assert [seen[step] for step in (0, 64_000, 96_000)] == pytest.approx([0.1, 0.01, 0.001])
+
+
+def test_the_papers_schedule_for_imagenet():
+    paper = SCHEDULES["paper-imagenet"]
+    assert (paper.batch_size, paper.momentum, paper.weight_decay, paper.total(20_018)) == (64, 0.9, 1e-4, 530_000)
+    drops = paper.learning_rates(paper.optimiser(nn.Linear(1, 1)), 530_000).milestones
+    assert sorted(drops) == [200_000, 400_000, 500_000]
+
+
+def test_biases_and_batch_norms_may_go_without_decay():
+    network = small_network()
+    bare, shaped = SCHEDULES["modern-imagenet"].optimiser(network), SCHEDULES["paper"].optimiser(network)
+    decays = {id(each): group["weight_decay"] for group in bare.param_groups for each in group["params"]}
+    assert [decays[id(each)] > 0 for each in network.parameters()] == [e.ndim > 1 for e in network.parameters()]
+    assert [group["weight_decay"] for group in shaped.param_groups] == [1e-4]
+
+
+def test_the_recipe_has_one_part_more_in_each_step():
+    settings = [asdict(schedule) for schedule in RECIPE.values()]
+    changes = [
+        {name for name in new if new[name] != old[name]} - {"name"}
+        for old, new in itertools.pairwise([asdict(SCHEDULES["short"]), *settings])
+    ]
+    assert changes[: list(RECIPE).index("best") + 1] == [
+        {"epochs"},
+        {"warm_up"},
+        {"decay_all"},
+        {"label_smoothing"},
+        {"average"},
+        {"cutout"},
+        {"mixup"},
+    ]
+    assert {each["epochs"] for each in settings} == {200} and {each["batch_size"] for each in settings} == {128}
+
+
+def test_the_best_schedules_rate_is_a_brief_warm_up_and_a_cosine():
+    best = SCHEDULES["best"]
+    seen = learning_rates(best, 39)  # a tenth of CIFAR-10's steps an epoch
+    peak = seen.index(max(seen))
+    assert peak == pytest.approx(5 * 39, abs=1) and seen[peak] == pytest.approx(0.2)
+    assert seen[0] == pytest.approx(0.2 / 25) and seen[-1] < 1e-5
+    down = seen[peak:]
+    for share in (0.25, 0.5, 0.75):
+        expected = 0.1 * (1 + math.cos(math.pi * share))
+        assert down[round(share * (len(down) - 1))] == pytest.approx(expected, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["short", "smoke", "modern-imagenet", "recipe-plain"])
+def test_one_cycle_schedules_rise_and_fall(name):
+    seen = learning_rates(SCHEDULES[name], 20)
+    peak = seen.index(max(seen))
+    assert max(seen) == pytest.approx(SCHEDULES[name].learning_rate, rel=1e-2)
+    assert seen[:peak] == sorted(seen[:peak]) and seen[peak:] == sorted(seen[peak:], reverse=True)
+    assert peak == pytest.approx(SCHEDULES[name].warm_up * len(seen), abs=1.5)
+    assert seen[-1] < 1e-3 * max(seen)
+
+
+def test_labels_are_smoothed_as_the_schedule_says(data):
+    """With a label smoothing of 0.1, a tenth of the cross-entropy is that of all classes alike."""
+    torch.manual_seed(0)
+    images, labels = torch.randn(8, 3, 32, 32), torch.arange(8)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3072, 10))
+    logs = network(images).detach().log_softmax(1)
+    expected = -(0.9 * logs[range(8), labels] + 0.1 * logs.mean(1)).mean().item()
+    schedule = replace(BRIEF, label_smoothing=0.1)
+    step = Step(network, schedule.optimiser(network), schedule, SingleDevice(CPU), PLAIN)
+    step(images, labels)
+    loss, _ = step.results()
+    assert loss == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_unfinished_last_epoch_ends_at_the_last_iteration(data):
+    fitted = fit(small_network(), data, Schedule("brief", batch_size=32, iterations=7), device=CPU, report=silent)
+    assert len(fitted.epochs) == 3  # three batches an epoch: 3 + 3 + 1
+
+
+def test_unknown_devices_are_refused():
+    assert choose_device("cpu") == CPU
+    with pytest.raises(ValueError, match="auto, cpu, or cuda"):
+        choose_device("tpu")
