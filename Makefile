@@ -4,12 +4,13 @@ BIN := .venv/bin
 READY := .venv/.installed
 PROFILE ?= smoke
 # small networks do not fill two cores, so two of them run side by side
-JOBS ?= $(if $(filter smoke,$(PROFILE)),$(shell getconf _NPROCESSORS_ONLN),1)
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+JOBS ?= $(if $(filter smoke,$(PROFILE)),$(CORES),1)
 
-.PHONY: help book test reproduce lab lint clean
+.PHONY: help book test test-slurm reproduce lab lint clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 book: $(READY) ## run the notebooks that changed and build the book into _build/html
 	@$(BIN)/ran tables > /dev/null
@@ -18,7 +19,10 @@ book: $(READY) ## run the notebooks that changed and build the book into _build/
 	  { rm -rf _build/.doctrees; echo "The book has faults, see above." >&2; exit 1; }  # a cached page repeats no warning
 
 test: book ## run all tests, those of the built book included
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(CORES)
+
+test-slurm: ## run the Snakefile on a Slurm cluster of one node: as root in a throw-away container
+	@tests/slurm/run.sh $(BIN)/python
 
 reproduce: $(READY) ## run the cells of the paper's tables that have no record: make reproduce PROFILE=smoke
 	@$(BIN)/ran run --table all --profile $(PROFILE) --jobs $(JOBS) $(OPTIONS)
@@ -26,8 +30,8 @@ reproduce: $(READY) ## run the cells of the paper's tables that have no record: 
 lab: .venv/.lab ## edit the notebooks in JupyterLab
 	@cd notebooks && ../$(BIN)/jupyter lab
 
-lint: $(READY) ## check style and types
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+lint: $(READY) ## check style, types, and which room imports which
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 
 clean: ## remove the built book and the executed notebooks
 	@rm -rf _build book/executed

@@ -36,7 +36,7 @@ SHOWN = (
     *(f"results/*/*/{name}" for name in ("record.json", "probes.csv", "gradients.csv", "weights.safetensors")),
     "book/_static/cifar10_samples.png",
 )
-SHOW_RECORDS = re.compile(r"(0[6-9]|1\d)_")
+SHOW_RECORDS = re.compile(r"(0[6-9]|1\d)_|how_fast")
 
 
 def read_notebook(path: Path) -> dict[str, Any]:
@@ -51,13 +51,13 @@ def cell_text(cell: dict[str, Any]) -> tuple[str, str]:
 
 
 def fingerprint(source: Path, root: Path = ROOT) -> str:
-    """SHA-256 of all that a page is made from: cells with tags and captions, parameters, ran/*.py, what it shows."""
+    """SHA-256 of all that a page is made from: cells with tags and captions, parameters, the package, what it shows."""
     cells = [
         (*cell_text(cell), cell["metadata"].get("tags"), cell["metadata"].get("mystnb"))
         for cell in read_notebook(source)["cells"]
     ]
     digest = hashlib.sha256(json.dumps([cells, PARAMETERS.get(source.stem)], sort_keys=True).encode())
-    files = sorted((root / "ran").glob("*.py"))
+    files = sorted((root / "ran").rglob("*.py"))
     if SHOW_RECORDS.match(source.name):
         files += sorted(path for pattern in SHOWN for path in root.glob(pattern))
     for path in files:
@@ -90,7 +90,7 @@ def faults(executed: Path, root: Path = ROOT) -> list[str]:
     if own != [cell_text(cell) for cell in read_notebook(source)["cells"]]:
         found.append(f"its cells are not those of notebooks/{source.name}")
     elif recorded != fingerprint(source, root):
-        found.append(f"it is older than notebooks/{source.name}, ran/*.py or the records that it shows")
+        found.append(f"it is older than notebooks/{source.name}, the package ran or the records that it shows")
     return found
 
 

@@ -4,6 +4,7 @@ import base64
 import datetime
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +20,23 @@ from ran.runs.provenance import git_state, hardware
 from ran.training import Devices, Fitted, native_bf16
 
 CONFUSION_CLASSES = 100  # the confusion matrix of more classes is no small text
+
+
+# what depends on machine and moment: two records of one run may differ in it, and in nothing else
+VARYING = ("date", "git", "sessions", "wall_seconds", "images_per_second", "images_per_second_per_device")
+VARYING_OF_EPOCHS = ("seconds", "images_per_second")
+
+
+def reproducible(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The record without what depends on machine and moment: what repeating a run on equal hardware must give again.
+
+    Hardware, precision and versions stay, since rounding depends on them.
+    """
+    kept = {name: value for name, value in record.items() if name not in VARYING}
+    epochs = [
+        {name: value for name, value in epoch.items() if name not in VARYING_OF_EPOCHS} for epoch in record["epochs"]
+    ]
+    return kept | {"epochs": epochs}
 
 
 def this_session(devices: Devices) -> dict[str, Any]:

@@ -1,13 +1,24 @@
 #!/usr/bin/env bash
 # The Snakefile on a real Slurm cluster of one node: success, failure, kill and restart, each against the plain loop.
 #
-#     apt-get install -y slurm-wlm munge
-#     tests/slurm/run.sh [PYTHON]    # .venv/bin/python, with the groups book and slurm; 10 to 15 minutes on two cores
+#     make test-slurm    # 10 to 15 minutes on two cores
 #
-# Only as root in a throw-away container: it writes /etc/slurm/slurm.conf and starts daemons.
+# It installs nothing, and says what is missing. Only as root in a throw-away container: it writes
+# /etc/slurm/slurm.conf and starts daemons.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 PYTHON=${1:-.venv/bin/python}
+lacking=()
+for program in slurmctld slurmd munged srun; do
+    command -v "$program" > /dev/null || lacking+=("$program, of Debian's packages slurm-wlm and munge: apt-get install -y slurm-wlm munge")
+done
+"$PYTHON" -c "import papermill, snakemake_executor_plugin_slurm" 2> /dev/null ||
+    lacking+=("$PYTHON with papermill and Snakemake's Slurm plugin: make book, then .venv/bin/pip install -e '.[slurm]'")
+[ "$(id -u)" = 0 ] || lacking+=("root, in a container that may be thrown away")
+if [ ${#lacking[@]} -gt 0 ]; then
+    printf 'This test needs %s.\n' "${lacking[@]}" >&2
+    exit 2
+fi
 WORK=$(mktemp -d)
 export OMP_NUM_THREADS=1 # in the loop as in the jobs, or the last digits differ
 SNAKEMAKE=("$PYTHON" -m snakemake --executor slurm --jobs 4 --keep-going --retries 1 --slurm-no-account
@@ -21,12 +32,10 @@ same() { # the records below two folders are equal but for when they were made a
 import json, sys
 from pathlib import Path
 
+from ran.runs import reproducible
+
 def records(folder):
-    found = {path.parent.name: json.loads(path.read_text()) for path in Path(folder).glob("*/record.json")}
-    for each in (*found.values(), *(epoch for record in found.values() for epoch in record["epochs"])):
-        for name in ("date", "git", "seconds", "wall_seconds", "images_per_second"):
-            each.pop(name, None)
-    return found
+    return {path.parent.name: reproducible(json.loads(path.read_text())) for path in Path(folder).glob("*/record.json")}
 
 first, second = map(records, sys.argv[1:])
 assert first and first == second, "the records differ"
