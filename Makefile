@@ -5,7 +5,7 @@ READY := .venv/.installed
 PROFILE ?= smoke
 # small networks do not fill two cores, so two of them run side by side
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-JOBS ?= $(if $(filter smoke,$(PROFILE)),$(CORES),1)
+JOBS ?= $(if $(filter smoke study,$(PROFILE)),$(CORES),1)
 
 .PHONY: help book test test-slurm reproduce lab lint clean
 
@@ -24,7 +24,7 @@ test: book ## run all tests, those of the built book included
 test-slurm: ## run the Snakefile on a Slurm cluster of one node: as root in a throw-away container
 	@tests/slurm/run.sh $(BIN)/python
 
-reproduce: $(READY) ## run the cells of the paper's tables that have no record: make reproduce PROFILE=smoke
+reproduce: $(READY) ## run the cells of the paper's tables that have no record: make reproduce PROFILE=study
 	@$(BIN)/ran run --table all --profile $(PROFILE) --jobs $(JOBS) $(OPTIONS)
 
 lab: .venv/.lab ## edit the notebooks in JupyterLab

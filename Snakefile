@@ -2,7 +2,7 @@
 
     snakemake --cores 2 --config profile=smoke tables=arl_vs_nal,attention_types seed=1
 
-Without `tables`, all of them; what else is given is an option of every run, as in `ran run`.
+Without `tables`, all those of the profile; what else is given is an option of every run, as in `ran run`.
 """
 
 import shlex
@@ -11,12 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ran.choices import choose
-from ran.study import PROFILES, TABLES, configs, table
+from ran.study import PROFILES, configs, table
 from ran.runs import Environment, parse
 
 options = dict(config)
 profile = choose("profile", options.pop("profile", "short"), PROFILES)
-tables = options.pop("tables", ",".join(TABLES)).split(",")
+tables = options.pop("tables", ",".join(PROFILES[profile].tables)).split(",")
 environment = parse({"results": PROFILES[profile].results} | options)[1]  # refuses a misspelt option
 options = {name: value for name, value in options.items() if name not in Environment.__dataclass_fields__}
 runs = {run.id: run for run in configs([cell for name in tables for cell in table(name)], profile, **options)}

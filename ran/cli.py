@@ -140,7 +140,7 @@ def run_tables(said: dict[str, Any]) -> int:
     parse(said)  # refuses what is wrong whatever the table
     if jobs is not None and jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}.")
-    tables = TABLES if tables == ["all"] else tables
+    tables = PROFILES[profile].tables if tables == ["all"] else tables
     if names and len(tables) != 1:
         raise ValueError("--cell goes with one --table.")
     wanted = [cell(tables[0], name) for name in names] if names else [each for name in tables for each in table(name)]

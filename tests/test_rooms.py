@@ -51,9 +51,7 @@ def test_a_room_is_entered_by_its_door(room):
 def test_the_door_names_what_others_take_and_nothing_else(room):
     door = importlib.import_module(f"ran.{room}")
     taken = {name for path in outside(room) for module, name in imports(path) if module == f"ran.{room}"}
-    tested = {
-        name for path in ROOT.glob("tests/**/*.py") for module, name in imports(path) if module == f"ran.{room}"
-    }
+    tested = {name for path in ROOT.glob("tests/**/*.py") for module, name in imports(path) if module == f"ran.{room}"}
     inside = {name for name in tested - taken if (ROOT / "ran" / room / f"{name}.py").is_file()}  # a test may go deeper
     assert set(door.__all__) == taken | (tested - inside)
 

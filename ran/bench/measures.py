@@ -185,7 +185,7 @@ def measure_growth(size: Size, device: torch.device) -> dict[str, Rows]:
 
 
 def measure_limit(size: Size, device: torch.device) -> dict[str, Any]:
-    """Images/s of training steps beside what the machine could do at most: see ran.limits."""
+    """Images/s of training steps beside what the machine could do at most: see ran.bench.roofline."""
     network = build(size.network, size.narrow)
     engine = fastest(device, network=network)
     seconds = size.limit_seconds

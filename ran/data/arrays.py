@@ -1,6 +1,6 @@
 """Data sets as whole arrays, and augmentation of whole batches on the device (section 4.1): no worker processes.
 
-`load` is the one door to them and to image folders (ran.folders), whose images stay in their files.
+`load` is the one door to them and to image folders (ran.data.folders), whose images stay in their files.
 """
 
 import hashlib

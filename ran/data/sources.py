@@ -38,7 +38,7 @@ def with_label_noise(data: AnyData, noise: float, seed: int) -> AnyData:
 
 def load(name: str, root: str | Path = "data", **reading: Any) -> Data:
     """Load `shapes`, `cifar10`, `cifar100` or `folder`. `root` is the folder that holds the CIFAR sets (see
-    ran.cifar), or train/ and val/ of an image folder; `reading` is how the latter is read (see `load_folder`).
+    ran.data.cifar), or train/ and val/ of an image folder; `reading` is how the latter is read (see `load_folder`).
 
     Raises ValueError for an unknown name or a set that is not whole, and FileNotFoundError, with where it looked, for a
     set that is not there.

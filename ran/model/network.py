@@ -144,7 +144,7 @@ class ResidualAttentionNetwork(nn.Module):
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
-        self.recompute = False  # True: in training, keep the input of each block alone (see ran.memory)
+        self.recompute = False  # True: in training, keep the input of each block alone (see activation_checkpointing)
         self.stem = _stem(STEMS[config.stem], config.stem_channels)
         self.blocks = nn.ModuleDict()  # in the order of the forward pass: stage1_unit, stage1_module1, stage1_tail1, …
         channels, unit = config.stem_channels, UNITS[config.unit]

@@ -27,7 +27,8 @@ from ran.training import RECIPE, OutOfTime
 
 PAPER = ROOT / "results" / "paper"
 # most valuable first: what the paper claims, then what it compares with
-TABLES = ("arl_vs_nal", "attention_types", "mask_structures", "noisy_labels", "cifar")
+CLAIMS = ("arl_vs_nal", "attention_types", "mask_structures", "noisy_labels")
+TABLES = (*CLAIMS, "cifar")
 OWN = ("recipe",)
 
 
@@ -36,7 +37,8 @@ class Profile:
     """How the cells of all tables are run: their schedule, and what a small trial changes beside it.
 
     `epochs` stands in for the schedule's own, `dataset` for the cells'; `narrow` divides the channels, by another
-    number for the networks in `narrower`. `results` is the folder for the records.
+    number for the networks in `narrower`. `results` is the folder for the records. `tables` are those that "all" stands
+    for, and `seeds` those of every cell, unless one is given.
     """
 
     schedule: str
@@ -45,6 +47,8 @@ class Profile:
     narrow: int = 1
     narrower: dict[str, int] = field(default_factory=dict)
     results: str = Environment.results
+    tables: tuple[str, ...] = TABLES
+    seeds: tuple[int, ...] = (RunConfig.seed,)
 
     def options(self, cell: dict[str, Any]) -> dict[str, Any]:
         """The fields of RunConfig for a cell that varies `cell`."""
@@ -71,6 +75,8 @@ PROFILES: dict[str, Profile] = {
         ),
         results="results/smoke",
     ),
+    # the paper's claims in small, with a spread: two hours on two cores and no download
+    "study": Profile("short", epochs=12, dataset="shapes", narrow=2, tables=CLAIMS, seeds=(0, 1, 2)),
     "short": Profile("short"),
     "paper": Profile("paper"),
 }
@@ -102,13 +108,14 @@ class Cell:
     def holds(self, config: Mapping[str, Any], profile: str = "short") -> bool:
         """Whether a record of `config`, all fields of a RunConfig, stands in this cell, whatever its seed.
 
-        At `smoke` it is the cell's run at that profile. Else it may be of any length, and its schedule the cell's own
-        or, where the cell names none, that of any profile: what was trained by a recipe of ours stands in no table of
-        the paper. What was measured on held-out images stands in no table at all.
+        At a profile with a data set of its own (`smoke`, `study`) it is the cell's run at that profile. Else it may be
+        of any length, and its schedule the cell's own or, where the cell names none, that of any profile: what was
+        trained by a recipe of ours stands in no table of the paper. What was measured on held-out images stands in no
+        table at all.
         """
         wanted = asdict(self.config(profile))
         free = {"seed"}
-        if profile != "smoke":
+        if PROFILES[profile].dataset is None:
             free |= {"schedule", "epochs"}
             schedules = {wanted["schedule"]} if "schedule" in self.varied else PROFILE_SCHEDULES
             if config["schedule"] not in schedules:
@@ -144,8 +151,13 @@ def cell(table_name: str, name: str) -> Cell:
 
 
 def configs(cells: Iterable[Cell], profile: str = "short", **options: Any) -> list[RunConfig]:
-    """The runs of `cells` at a profile in their order, each once; `options` as in Cell.config."""
-    found = (each.config(profile, **options) for each in cells)
+    """The runs of `cells` at a profile, each once: all cells with its first seed, then with the next.
+
+    `options` are as in Cell.config; a seed among them takes the place of the profile's seeds.
+    """
+    cells = list(cells)
+    seeds = (options.pop("seed"),) if "seed" in options else PROFILES[choose("profile", profile, PROFILES)].seeds
+    found = (each.config(profile, seed=seed, **options) for seed in seeds for each in cells)
     return list({config.id: config for config in found}.values())
 
 

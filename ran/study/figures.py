@@ -89,7 +89,8 @@ def masks_over_images(network: ResidualAttentionNetwork, data: Data, count: int 
 def mean_absolute_response(probes: dict[str, pd.DataFrame]) -> Figure:
     """Mean absolute response of every block, in the order of the forward pass, one line for each of `probes`.
 
-    The paper's figure in section 4.1; `probes` are tables as `ran.probes.probe` gives them, of one network's variants.
+    The paper's figure in section 4.1; `probes` are tables as `ran.runs.probes.probe` gives them, of one network's
+    variants.
     """
     figure, axes = plt.subplots(figsize=(9, 3.4), layout="constrained")
     for (name, table), style in zip(probes.items(), cycle(("o-", "s--", "^:")), strict=False):
@@ -145,7 +146,7 @@ def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
 def filtered_gradients(gradients: dict[str, pd.DataFrame]) -> Figure:
     """How much of the gradient every mask lets through, by its control, from right and from wrong labels.
 
-    `gradients` are tables as `ran.gradients.gradient_filter` gives them, one panel each, two in a row. Drawn is
+    `gradients` are tables as `ran.runs.gradients.gradient_filter` gives them, one panel each, two in a row. Drawn is
     `relative`: at 1, the dotted line, is a gradient that is the same everywhere. Bars are two standard errors.
     """
     lines = -(-len(gradients) // 2)

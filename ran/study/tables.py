@@ -13,11 +13,12 @@ import pandas as pd
 
 from ran.files import ROOT
 from ran.runs import RunConfig, all_records
-from ran.study.experiments import OWN, TABLES, Cell, table
+from ran.study.experiments import OWN, PROFILES, TABLES, Cell, table
 from ran.study.labels import HEADINGS, describe, label, length, when
 from ran.training import Schedule
 
 NOT_RUN = "not run"
+STUDY = f"Study: {PROFILES['study'].dataset}, {PROFILES['study'].epochs} epochs"
 Records = Sequence[dict[str, Any]]
 
 
@@ -25,7 +26,7 @@ def of_cell(cell: Cell, records: Records, profile: str = "short") -> list[list[d
     """The records of a cell in groups of runs that differ in the seed alone, each sorted by seed.
 
     At `short` and `paper`, these are all runs at full width on the cell's own data, by the schedule of any profile; at
-    `smoke`, the narrowed trials by its schedule, on its data set. See Cell.holds.
+    `smoke` and `study`, the narrowed runs by their schedule, on their data set. See Cell.holds.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
@@ -51,12 +52,13 @@ def beside_paper(name: str, records: Records) -> pd.DataFrame:
     """The table `name`, test error in %: beside each cell of the paper, or of our own, what was recorded of it.
 
     One row for every schedule that was recorded: runs that differ in the seed alone share it, as mean ± standard
-    deviation. The last column is the trial at `smoke`. A cell without a record says "not run".
+    deviation. The last column is the small study, where any cell has a record of it. A cell without a record says "not
+    run".
     """
     rows = []
     for cell in table(name):
-        trials = of_cell(cell, records, "smoke")
-        trial = mean_error(trials[0]) if trials else NOT_RUN
+        small = of_cell(cell, records, "study")
+        study = mean_error(small[0]) if small else NOT_RUN
         for group in of_cell(cell, records) or [[]]:
             rows.append(
                 {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
@@ -65,16 +67,17 @@ def beside_paper(name: str, records: Records) -> pd.DataFrame:
                     "Recorded": mean_error(group) if group else NOT_RUN,
                     "Schedule": length(group[0]) if group else "",
                     "Seeds": ", ".join(str(record["config"]["seed"]) for record in group),
-                    "Smoke": trial,
+                    STUDY: study,
                 }
             )
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame if (frame[STUDY] != NOT_RUN).any() else frame.drop(columns=STUDY)
 
 
 def errors(name: str, records: Records) -> pd.DataFrame:
     """The table `name` in long form, for plots: what each cell varies, `source` of the number, `error` in %, `seed`.
 
-    The sources are the paper, where it has the number, every schedule that was recorded, and the trial at `smoke`, as
+    The sources are the paper, where it has the number, every schedule that was recorded, and the small study, as
     a category in this order. Schedules that are called the same and differ in their settings are numbered.
     """
     rows: list[dict[str, Any]] = []
@@ -83,9 +86,9 @@ def errors(name: str, records: Records) -> pd.DataFrame:
         varied: dict[str, Any] = {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
         if cell.error is not None:
             rows.append(varied | {"source": "paper", "error": cell.error, "seed": None})
-        for profile in ("short", "smoke"):
+        for profile in ("short", "study"):
             for record in (record for group in of_cell(cell, records, profile) for record in group):
-                source = "smoke, on shapes" if profile == "smoke" else f"recorded: {length(record)}"
+                source = STUDY.lower() if profile == "study" else f"recorded: {length(record)}"
                 same = called.setdefault(source, [])
                 if (settings := schedule_settings(record)) not in same:
                     same.append(settings)
@@ -95,7 +98,7 @@ def errors(name: str, records: Records) -> pd.DataFrame:
                     varied | {"source": source, "error": record["test_error"], "seed": record["config"]["seed"]}
                 )
     frame = pd.DataFrame(rows)
-    order = sorted(frame.source.unique(), key=lambda source: (source != "paper", source.startswith("smoke")))
+    order = sorted(frame.source.unique(), key=lambda source: (source != "paper", source == STUDY.lower()))
     return frame.assign(source=pd.Categorical(frame.source, order))
 
 
@@ -108,7 +111,7 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
     def link(record: dict[str, Any], text: str) -> str:
         return f"{{download}}`{text} <{os.path.relpath(record['folder'] / 'record.json', page)}>`"
 
-    lines, missing, trials = [], [], []
+    lines, missing, study = [], [], []
     for cell in table(name):
         what = ", ".join(label(value) for value in cell.varied.values())
         groups = of_cell(cell, records)
@@ -122,7 +125,7 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
             ]
         if not groups:
             missing.append(what)
-        trials += [(what, record) for group in of_cell(cell, records, "smoke") for record in group]
+        study += [(what, record) for group in of_cell(cell, records, "study") for record in group]
     if missing:
         # the recorded runs decide how long the others must be to stand beside them
         recorded = [record for cell in table(name) for group in of_cell(cell, records) for record in group]
@@ -130,14 +133,15 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
         option, as_long = (f" --epochs {epochs}", ", as long as the others") if epochs else ("", "")
         lines.append(f"- **Not run** at full size: {'; '.join(missing)}. The command runs what is missing{as_long}:\n")
         lines.append(f"  ```bash\n  ran run --table {name} --profile short{option} --data-root PATH\n  ```\n")
-    if trials:
-        made = dict.fromkeys(f"{record['date']}, {describe(record['hardware'])}" for _, record in trials)
-        linked = "; ".join(link(record, f"{what}, channels / {record['config']['narrow']}") for what, record in trials)
-        lengths = "; ".join(dict.fromkeys(length(record) for _, record in trials))
-        lines.append(f"- **Smoke**: {lengths} on `shapes`; {'; '.join(made)}. Records: {linked}.\n")
-    else:
-        lines.append("- **Smoke**: not run.\n")
-    lines.append(f"  ```bash\n  ran run --table {name} --profile smoke\n  ```\n")
+    if study:
+        made = dict.fromkeys(f"{when(record)}, {describe(record['hardware'])}" for _, record in study)
+        linked = "; ".join(link(record, f"{what}, seed {record['config']['seed']}") for what, record in study)
+        narrow = PROFILES["study"].narrow
+        lines.append(
+            f"- **{STUDY}**, channels / {narrow}, schedule {length(study[0][1])}; {'; '.join(made)}. "
+            f"Records: {linked}. The command runs what is missing:\n"
+        )
+        lines.append(f"  ```bash\n  ran run --table {name} --profile study\n  ```\n")
     return "\n".join(lines)
 
 

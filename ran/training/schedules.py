@@ -21,7 +21,7 @@ class Schedule:
     `decay_all` says whether the weight decay concerns biases and batch norms too. `average`, where not 0, is the decay
     of an exponential moving average of the weights, which is then what is evaluated and kept. A step takes its batch
     in `accumulate` parts, one after the other, whose gradients add up; batch norm sees one part at a time. `cutout`,
-    `mixup` and `cutmix` are explained by ran.mixing.Mixing.
+    `mixup` and `cutmix` are explained by ran.data.mixing.Mixing.
     """
 
     name: str

@@ -265,7 +265,7 @@ def test_every_table_of_the_paper_stands_in_a_chapter(name):
     shown = []
     for table in (table for page in PAGES for table in read_page(HTML / f"{page}.html").select("article table")):
         headings = [cell.get_text(strip=True) for cell in table.select("thead th")]
-        if "Paper" in headings and "Smoke" in headings:
+        if "Paper" in headings and "Recorded" in headings:
             place = headings.index("Paper")
             cells = [row.select("td") for row in table.select("tbody tr")]
             shown.append(list(dict.fromkeys(tuple(c.get_text(strip=True) for c in row[: place + 1]) for row in cells)))

@@ -77,6 +77,15 @@ def test_the_papers_numbers(place, error):
     assert [cell.error for cell in table(name) if tuple(cell.varied.values()) == varied] == [error]
 
 
+def test_the_study_takes_every_cell_with_every_seed():
+    runs = all_configs(profile="study")
+    assert {(run.dataset, run.schedule, run.epochs, run.narrow) for run in runs} == {("shapes", "short", 12, 2)}
+    arl = configs(table("arl_vs_nal"), "study")
+    assert [run.seed for run in arl] == [0] * 8 + [1] * 8 + [2] * 8
+    assert [run.seed for run in configs(table("arl_vs_nal"), "study", seed=5)] == [5] * 8
+    assert not any(run.network.startswith("wrn") for name in PROFILES["study"].tables for run in configs(table(name)))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -85,7 +94,7 @@ def test_the_papers_numbers(place, error):
         ("--table arl_vs_nal cifar --cell attention-56-arl", "--cell goes with one --table"),
         (
             "--table arl_vs_nal --profile smok",
-            "unknown profile 'smok'. Did you mean 'smoke'? Known: smoke, short, paper",
+            "unknown profile 'smok'. Did you mean 'smoke'? Known: smoke, study, short, paper",
         ),
         ("--table arl_vs_nal --network attention-56", "network cannot be given for a table"),
         ("--table arl_vs_nal --schedule paper", "schedule cannot be given for a table"),

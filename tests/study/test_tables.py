@@ -10,6 +10,7 @@ from ran.cli import main
 from ran.files import ROOT
 from ran.runs import RunConfig, all_records, read_records
 from ran.study import errors, provenance, write_tables
+from ran.study.tables import STUDY
 
 
 def record(network="attention-56", attention="arl", dataset="cifar10", **changes):
@@ -47,7 +48,8 @@ def test_a_record_stands_beside_the_papers_number(results):
     assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
     row = table.iloc[1].to_dict()
     assert (row["Network"], row["Learning"]) == ("Attention\u201156", "ARL")
-    assert (row["Schedule"], row["Seeds"], row["Smoke"]) == ("short, 2 epochs", "4", "not run")
+    assert (row["Schedule"], row["Seeds"]) == ("short, 2 epochs", "4")
+    assert STUDY not in table  # of which there is no record
 
 
 def test_one_run_stands_in_all_its_tables(results):
@@ -71,23 +73,21 @@ def test_seeds_are_averaged_and_schedules_kept_apart(results):
     assert rows.loc["short, 30 epochs", "Recorded"] == "9.00"
 
 
-def test_trials_have_a_column_of_their_own_and_this_machines_come_first(results):
-    trial = RunConfig(narrow=2, epochs=1)
+def test_the_study_has_a_column_of_its_own(results):
+    trial = RunConfig(narrow=2, schedule="short", epochs=12)
     trial = {"config": asdict(trial), "id": trial.id, "schedule": {"iterations": 9, "epochs": None}}
     other_width = record(config=trial["config"] | {"narrow": 4}, id="other")
     table = results(record(), record(**trial, test_error=50.0), other_width)
-    assert table["Smoke"].tolist() == ["not run", "50.00", *["not run"] * 6]
-    table = results(record(**trial, test_error=40.0), below="smoke")
-    assert table["Smoke"].tolist() == ["not run", "40.00", *["not run"] * 6]
+    assert table[STUDY].tolist() == ["not run", "50.00", *["not run"] * 6]
     assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
 
 
 def test_numbers_for_plots_name_their_source(results, tmp_path):
-    trial = RunConfig(narrow=2, epochs=1)
+    trial = RunConfig(narrow=2, schedule="short", epochs=12)
     trial = {"config": asdict(trial), "id": trial.id, "schedule": {"iterations": 9, "epochs": None}, "test_error": 50.0}
     results(record(), record(**trial))
     frame = errors("arl_vs_nal", all_records(tmp_path))
-    assert frame.source.value_counts().to_dict() == {"paper": 8, "recorded: short, 2 epochs": 1, "smoke, on shapes": 1}
+    assert frame.source.value_counts().to_dict() == {"paper": 8, "recorded: short, 2 epochs": 1, STUDY.lower(): 1}
     own = frame[frame.source != "paper"]
     assert own[["Network", "Learning", "error", "seed"]].to_numpy().tolist() == [
         ["Attention\u201156", "ARL", 12.344, 4],
@@ -95,9 +95,9 @@ def test_numbers_for_plots_name_their_source(results, tmp_path):
     ]
 
 
-def test_only_the_trial_by_its_profile_is_called_smoke(results, tmp_path):
-    trial = RunConfig(narrow=2, epochs=1)
-    longer, other = replace(trial, epochs=6), replace(trial, schedule="short")
+def test_only_runs_by_its_profile_belong_to_the_study(results, tmp_path):
+    trial = RunConfig(narrow=2, schedule="short", epochs=12)
+    longer, other = replace(trial, epochs=13), replace(trial, schedule="smoke")
     results(
         *(record(config=asdict(each), id=each.id, test_error=error) for each, error in ((longer, 9.0), (other, 8.0))),
         record(config=asdict(trial), id=trial.id, test_error=50.0),
@@ -107,7 +107,7 @@ def test_only_the_trial_by_its_profile_is_called_smoke(results, tmp_path):
 
 
 def test_sources_have_one_order_and_other_settings_another_name(results, tmp_path):
-    trial = RunConfig(narrow=2, epochs=1, attention="nal")  # stands in the table before the recorded run
+    trial = RunConfig(narrow=2, schedule="short", epochs=12, attention="nal")  # before the recorded run
     other_rate = record(test_error=20.0, id="d", schedule={"epochs": 2, "learning_rate": 9})
     results(record(), other_rate, record(config=asdict(trial), id=trial.id, test_error=50.0))
     frame = errors("arl_vs_nal", all_records(tmp_path))
@@ -116,7 +116,7 @@ def test_sources_have_one_order_and_other_settings_another_name(results, tmp_pat
         "paper",
         "recorded: short, 2 epochs",
         "recorded: short, 2 epochs (2)",
-        "smoke, on shapes",
+        STUDY.lower(),
     ]
     assert of_source.iloc[1:].tolist() == [[12.344], [20.0], [50.0]]
 
@@ -134,7 +134,7 @@ def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
     assert block.replace("\\\n", "").split() == command.split()  # a shell joins the lines to the same words
     assert "**Not run** at full size: Attention\u201156, NAL; Attention\u201192, NAL" in text
     assert "ran run --table arl_vs_nal --profile short --epochs 2 --data-root PATH" in text
-    assert "**Smoke**: not run" in text
+    assert "--profile study" not in text  # of which there is no record
     assert "ran run --table cifar --profile short --data-root PATH" in provenance("cifar", [])
 
 
@@ -152,9 +152,9 @@ def test_a_recipe_of_ours_stands_in_its_own_table_only(results, tmp_path):
     best |= {"command": "papermill", "wall_seconds": 1.0}
     best["config"] |= {"schedule": "best", "epochs": None}
     table = results(best, record(network="attention-92"), table="recipe")
-    assert list(table.columns) == ["Network", "Recipe", "Recorded", "Schedule", "Seeds", "Smoke"]  # no paper's number
+    assert list(table.columns) == ["Network", "Recipe", "Recorded", "Schedule", "Seeds"]  # no paper's number
     rows = table[table.Recorded != "not run"].to_numpy().tolist()
-    assert rows == [["Attention\u201192", "best (+ mixup)", "12.34", "best, 200 epochs", "4", "not run"]]
+    assert rows == [["Attention\u201192", "best (+ mixup)", "12.34", "best, 200 epochs", "4"]]
     for name in ("arl_vs_nal", "cifar"):
         others = pd.read_csv(tmp_path / "tables" / f"{name}.csv", dtype=str)
         assert others.Schedule.dropna().tolist() == ["short, 2 epochs"]
