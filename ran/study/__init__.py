@@ -1,6 +1,7 @@
 """The paper's tables as runs, and their records as tables and figures."""
 
 from ran.study import figures
+from ran.study.comparison import paired_test
 from ran.study.drawing import attention_module
 from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
 from ran.study.labels import describe, label, length, list_table, summary
@@ -22,6 +23,7 @@ __all__ = [
     "list_cells",
     "list_table",
     "of_cell",
+    "paired_test",
     "parse_budget",
     "provenance",
     "summary",
