@@ -1,4 +1,4 @@
-"""The clock: how fast training and inference are, against what, and how near the limit of the machine."""
+"""Benchmarks: the speed of training and inference, against baselines and the machine's roofline."""
 
 from ran.bench.suite import PARTS, bench, read_bench
 

@@ -1,4 +1,4 @@
-"""What `ran bench` measures against: training as PyTorch's tutorials write it, and another implementation."""
+"""The baselines of `ran bench`: training as PyTorch's tutorials write it, and another implementation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +35,7 @@ class PlainLoop:
         self.optimiser = SCHEDULES["paper"].optimiser(network)
 
     def train(self) -> int:
-        """One epoch; how many images it had."""
+        """Train one epoch; returns the number of images."""
         self.network.train()
         running_loss, seen = 0.0, 0
         for images, labels in self.training:
@@ -44,7 +44,7 @@ class PlainLoop:
         return seen
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
-        """One step; its loss."""
+        """One training step; returns the loss."""
         self.optimiser.zero_grad()
         loss = F.cross_entropy(self.network(images), labels)
         loss.backward()
@@ -53,7 +53,7 @@ class PlainLoop:
 
     @torch.no_grad()
     def test(self) -> int:
-        """The test set; how many images it had."""
+        """Evaluate on the test set; returns the number of images."""
         self.network.eval()
         right, seen = 0, 0
         for images, labels in self.testing:
@@ -63,7 +63,7 @@ class PlainLoop:
 
 
 class Images(Dataset):
-    """Images one by one, as torchvision's CIFAR10 gives them: a picture of Pillow's, transformed, and its label."""
+    """Single images, as torchvision's CIFAR10 gives them: a Pillow image, transformed, and its label."""
 
     def __init__(self, part: ImageSet, transform: Callable[[Image.Image], Tensor]):
         self.part, self.transform = part, transform
@@ -76,7 +76,7 @@ class Images(Dataset):
 
 
 def pytorchcv_attention_56(num_classes: int = 1000) -> nn.Module:
-    """pytorchcv's Attention-56 for 224×224 images, which adds the trunk to the mask and each skip twice."""
+    """pytorchcv's Attention-56 for 224×224 images, which adds the trunk to the mask and counts each skip twice."""
     from pytorchcv.model_provider import get_model  # a development dependency
 
     return get_model("resattnet56", num_classes=num_classes)

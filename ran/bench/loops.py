@@ -1,4 +1,4 @@
-"""What is timed: training as this package does it, and turns that are taken in alternation."""
+"""Timed work: this package's training loop, and the timing of several candidates in alternation."""
 
 import statistics
 import time
@@ -18,7 +18,7 @@ Rows = list[dict[str, Any]]
 
 
 class Loop:
-    """Training as this package does it, with the pieces of `engine`: epochs of `data`, or steps on one fixed batch."""
+    """This package's training with the options of `engine`: epochs of `data`, or steps on one fixed batch."""
 
     def __init__(self, network: nn.Module, data: DataSet, batch: int, device: torch.device, engine: Engine):
         self.network, self.data, self.device, self.engine = network, data, device, engine
@@ -31,18 +31,18 @@ class Loop:
         self.generator = torch.Generator().manual_seed(0)
 
     def warm(self) -> None:
-        """Come to the speed that lasts: kernels compiled and recorded, memory as this engine keeps it."""
+        """Warm up: kernels are compiled and recorded, and memory is allocated."""
         self.engine.settle(self.device)
         steps = WARM_UP + 1 if self.step.seen == 0 and self.engine.graphed else 1
         train_one_epoch(self.step, islice(self.batches.epoch(self.generator), steps), self.rates)
 
     def train(self) -> int:
-        """One epoch; how many images it had."""
+        """Train one epoch; returns the number of images."""
         train_one_epoch(self.step, self.batches.epoch(self.generator), self.rates)
         return len(self.batches) * self.batches.size
 
     def steps(self, number: int) -> int:
-        """So many steps on one batch that is there already; how many images they had."""
+        """Train `number` steps on one batch that is already on the device; returns the number of images."""
         batch = next(self.batches.epoch(self.generator))
         train_one_epoch(self.step, iter([batch] * number), self.rates)
         return number * self.batches.size
@@ -50,14 +50,14 @@ class Loop:
 
 @dataclass(frozen=True)
 class Turn:
-    """What is measured: `work` gives how many images it had, `warm` goes before it and is not timed."""
+    """A candidate for timing: `work` returns its number of images; `warm` runs before it and is not timed."""
 
     work: Callable[[], int]
     warm: Callable[[], Any]
 
 
 def alternate(turns: Mapping[str, Turn], rounds: int, device: torch.device) -> Rows:
-    """Images/s of every turn, one after the other, `rounds` times; rows as `summary` gives them."""
+    """Images/s of every candidate, timed in alternation for `rounds` rounds; rows of `name` and `summary`."""
     values: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(rounds):
         for name, turn in turns.items():
@@ -71,7 +71,7 @@ def alternate(turns: Mapping[str, Turn], rounds: int, device: torch.device) -> R
 
 
 def summary(values: list[float]) -> dict[str, Any]:
-    """Median, smallest and largest of images/s, and all of them."""
+    """Median, smallest and largest of `values` in images/s, and all of them."""
     digits = [round(value, 2) for value in values]
     return {
         "images_per_second": round(statistics.median(values), 2),
@@ -82,7 +82,7 @@ def summary(values: list[float]) -> dict[str, Any]:
 
 
 def images_like_cifar(train: int, test: int) -> DataSet:
-    """`shapes` shortened or repeated to so many images: as large as CIFAR's, and drawn in a second."""
+    """`shapes` shortened or repeated to `train` and `test` images: as large as CIFAR's, and drawn in a second."""
     data = load("shapes")
     assert isinstance(data, DataSet)
     parts = (
@@ -93,6 +93,6 @@ def images_like_cifar(train: int, test: int) -> DataSet:
 
 
 def noise_images(count: int, side: int, classes: int = 10) -> DataSet:
-    """Images of noise, for what is measured without data: `count` of `side` × `side`."""
+    """`count` images of noise with `side` × `side` pixels, for measurements that need no real data."""
     pixels = torch.randint(256, (count, side, side, 3), dtype=torch.uint8)
     return DataSet("noise", tuple(map(str, range(classes))), *2 * [ImageSet(pixels, torch.arange(count) % classes)])

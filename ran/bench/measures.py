@@ -1,7 +1,7 @@
 """The parts of `ran bench`, each one question about speed.
 
-The engine's pieces, and other code, are compared in one process, in turns, so that whatever else the machine does falls
-on all alike. Growth is measured case after case; starts, and runs side by side, in processes of their own.
+Engine options and baselines are timed in one process, in alternation, so that other load on the machine affects all
+alike. Growth is timed case by case; starts and concurrent trainings run in processes of their own.
 """
 
 import re
@@ -29,7 +29,7 @@ BASELINES = ("resnet-164", "resnet-1001", "wrn-16-8", "wrn-28-10")
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured. `network` is compared with a plain loop at `batch`, over `images` an epoch."""
+    """The amount of work to measure. `network` is compared with a plain loop at `batch`, over `images` an epoch."""
 
     network: str
     batch: int
@@ -40,7 +40,7 @@ class Size:
     networks: tuple[str, ...] = CIFAR_NETWORKS + BASELINES
     sides: tuple[int, ...] = (32, 48, 64, 96)
     imagenet_batch: int = 8
-    steps: int = 3  # in a turn of what is measured by steps
+    steps: int = 3  # per turn, where steps and not epochs are timed
     jobs: tuple[int, ...] = (1, 2)
     narrow: int = 1
     limit_seconds: float = 1.0
@@ -64,7 +64,7 @@ PAPERS_BATCH = SCHEDULES["paper"].batch_size
 
 
 def pieces(device: torch.device) -> dict[str, Engine]:
-    """Engines from PyTorch as it comes to the fastest one, one piece more each, by the name of that piece."""
+    """Engines from PyTorch's defaults to the fastest, each with one more option, by the name of that option."""
     best = fastest(device, network=build("attention-56", narrow=4))
     names = {
         "keeps_memory": "freed memory kept",
@@ -84,7 +84,7 @@ def pieces(device: torch.device) -> dict[str, Engine]:
 
 
 def measure_ablation(size: Size, device: torch.device) -> Rows:
-    """Training with data, from the plain loop to the fastest engine: each row has one piece more than the last."""
+    """Images/s of training with data, from the plain loop to the fastest engine: each row adds one option."""
     data, turns = images_like_cifar(size.images, size.test_images), {}
 
     def new() -> nn.Module:
@@ -106,7 +106,7 @@ def measure_ablation(size: Size, device: torch.device) -> Rows:
 
 
 def inference(network: nn.Module, images: Tensor, engine: Engine, times: int) -> Turn:
-    """Forward passes of a network in evaluation mode over one batch."""
+    """Forward passes of `network` in evaluation mode over one batch, `times` times, for timing."""
     network = network.eval()
 
     def work(times: int = times) -> int:
@@ -123,7 +123,7 @@ def inference(network: nn.Module, images: Tensor, engine: Engine, times: int) ->
 
 
 def measure_inference(size: Size, device: torch.device) -> Rows:
-    """The test set with its data, by a plain loop and by `evaluate`, without and with batch norm folded."""
+    """Images/s on the test set with its data: plain loop, and `evaluate` without and with batch-norm fusion."""
     data, engine = images_like_cifar(size.batch, size.test_images), fastest(device)
     network = build(size.network, size.narrow)
     plain = PlainLoop(build(size.network, size.narrow), data, size.batch, device)
@@ -140,17 +140,17 @@ def measure_inference(size: Size, device: torch.device) -> Rows:
 
 
 def measure_imagenet(size: Size, device: torch.device) -> dict[str, Rows]:
-    """Attention-56 at 224×224 against pytorchcv's, on batches that are there already: training, and inference."""
+    """Images/s of Attention-56 at 224×224 and of pytorchcv's, on batches on the device: training and inference."""
     side = STEMS["imagenet"].image_size
-    ours, theirs = build("attention-56-imagenet"), pytorchcv_attention_56()
+    ours, baseline = build("attention-56-imagenet"), pytorchcv_attention_56()
     engine = fastest(device, network=ours)
     found, turns = {}, {}
-    for name, network, how in (("pytorchcv", theirs, PLAIN), ("ran", ours, engine)):
+    for name, network, how in (("pytorchcv", baseline, PLAIN), ("ran", ours, engine)):
         loop = Loop(network, noise_images(size.imagenet_batch, side, 1000), size.imagenet_batch, device, how)
         turns[name] = Turn(partial(loop.steps, size.steps), loop.warm)
     found[f"training, batch {size.imagenet_batch}"] = alternate(turns, size.rounds, device)
     variants = {
-        "pytorchcv": (theirs, PLAIN),
+        "pytorchcv": (baseline, PLAIN),
         "ran": (ours, engine),
         "ran, batch norm folded": (fuse_batch_norms(ours), engine),
     }
@@ -166,8 +166,7 @@ def measure_imagenet(size: Size, device: torch.device) -> dict[str, Rows]:
 
 
 def measure_growth(size: Size, device: torch.device) -> dict[str, Rows]:
-    """Images/s of training with depth, batch and image size, by steps on one batch; of every CIFAR network at the
-    paper's batch."""
+    """Images/s of training on one fixed batch: by network (at the paper's batch size), by batch and by image size."""
 
     def turn(name: str, batch: int, side: int) -> Turn:
         network = build(name, size.narrow)
@@ -179,13 +178,13 @@ def measure_growth(size: Size, device: torch.device) -> dict[str, Rows]:
     sides = {str(side): (size.network, size.batches[1], side) for side in size.sides}
     found: dict[str, Rows] = {"networks": [], "batches": [], "sides": []}
     for what, cases in (("networks", networks), ("batches", batches), ("sides", sides)):
-        for name, case in cases.items():  # not in turns: the deepest networks do not fit beside each other
+        for name, case in cases.items():  # not in alternation: the deepest networks do not fit in memory at once
             found[what] += alternate({name: turn(*case)}, size.rounds, device)
     return found
 
 
 def measure_limit(size: Size, device: torch.device) -> dict[str, Any]:
-    """Images/s of training steps beside what the machine could do at most: see ran.bench.roofline."""
+    """Images/s of training steps and the machine's roofline (see ran.bench.roofline)."""
     network = build(size.network, size.narrow)
     engine = fastest(device, network=network)
     seconds = size.limit_seconds
@@ -213,7 +212,7 @@ def measure_limit(size: Size, device: torch.device) -> dict[str, Any]:
 
 
 def _train_briefly(name: str, batch: int, plain: bool, narrow: int, device: str, threads: int) -> dict[str, Any]:
-    """In a process of its own: when the first step was done, and the peak memory of three, in MB."""
+    """In a separate process: the time when the first step was done, and the peak memory of three steps, in MB."""
     torch.set_num_threads(threads)
     where, network = choose_device(device), build(name, narrow)
     engine = PLAIN if plain else fastest(where, network=network)
@@ -225,13 +224,13 @@ def _train_briefly(name: str, batch: int, plain: bool, narrow: int, device: str,
     wait(where)
     if where.type == "cuda":
         return {"first": first, "peak": torch.cuda.max_memory_allocated(where) / 1e6}
-    # not resource.getrusage, in whose peak that of the process that started this one lives on
+    # not resource.getrusage, whose peak includes that of the parent process
     said = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()) if Path("/proc").is_dir() else None
     return {"first": first, "peak": int(said[1]) / 1e3 if said else None}
 
 
 def measure_starts(size: Size, device: torch.device) -> Rows:
-    """Seconds from a new process to its first step, and the peak memory of three (of a CPU: that of the process)."""
+    """Seconds from process start to the first step, and peak memory of three steps (on a CPU: of the process)."""
     rows = []
     for name in (size.network, "attention-164"):
         for plain in (True, False):
@@ -267,7 +266,7 @@ def _train_beside(name: str, narrow: int, device: str, threads: int, barrier: An
 
 
 def measure_side_by_side(size: Size, device: torch.device) -> Rows:
-    """Sum of images/s of several trainings at the paper's batch, each in a process, that share the device's cores."""
+    """Total images/s of concurrent trainings at the paper's batch size, one process each, on the same device."""
     rows = []
     context = get_context("spawn")
     for jobs in size.jobs:

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: how much of it each kind of operation takes."""
+"""The time of a training step, by kind of operation."""
 
 import re
 import time
@@ -17,8 +17,8 @@ from ran.bench.roofline import wait
 from ran.model import build
 from ran.training import fastest
 
-OPTIMISER = "SGD"  # how the operations of its step are called here, whatever they are
-KINDS = {  # of PyTorch's operations, by what their names hold; the first that fits
+OPTIMISER = "SGD"  # one name for all operations of an optimiser step
+KINDS = {  # patterns for the names of PyTorch's operations; the first match counts
     "convolutions, backward": r"convolution_backward",
     "convolutions, forward": r"convolution|conv2d|aten::addmm|aten::mm",
     "batch norm": r"batch_norm",
@@ -30,16 +30,16 @@ KINDS = {  # of PyTorch's operations, by what their names hold; the first that f
 
 
 def kind_of(name: str) -> str:
-    """The kind of an operation, by its name; "all else" for those of none."""
+    """The kind of the operation `name`; "all else" where none fits."""
     return next((kind for kind, pattern in KINDS.items() if re.search(pattern, name)), "all else")
 
 
 class _Clock(TorchDispatchMode):
     """Seconds of every operation on a CPU, by its name.
 
-    PyTorch's profiler will not do here: it keeps its events in the memory between the features, which then fit nowhere
-    and come to pages that the system has to clear. The step that it describes is two to three times slower than those
-    before it, and the operations with the largest outputs seem to be at fault.
+    PyTorch's profiler is not used here: it stores its events in the memory between the features, which then need new
+    pages that the system has to clear. The profiled step is two to three times slower than the steps before it, and the
+    extra time seems to fall on the operations with the largest outputs.
     """
 
     def __init__(self, optimiser: torch.optim.Optimizer) -> None:
@@ -64,7 +64,7 @@ def by_clock(work: Callable[[], Any], optimiser: torch.optim.Optimizer) -> dict[
 
 
 def by_profiler(work: Callable[[], Any]) -> dict[str, float]:
-    """Seconds of every operation of `work`, by name, on a GPU: of the kernels that it launches."""
+    """Seconds of every operation of `work`, by name, on a GPU: the time of the kernels it launches."""
     with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as watched:
         work()
         wait(torch.device("cuda"))
@@ -74,13 +74,13 @@ def by_profiler(work: Callable[[], Any]) -> dict[str, float]:
 
 
 def measure_operation_times(size: Size, device: torch.device) -> Rows:
-    """Share of the operations' time in a training step, in %, that each kind of them takes in the fastest engine.
+    """Percentage of the operations' time in a training step for each kind of operation, in the fastest engine.
 
-    What is compiled or recorded as a graph is taken as written, so that its parts can be told.
+    Compiled units and CUDA graphs are switched off, so that single operations can be told apart.
     """
     engine = replace(fastest(device), compiled=False, graphed=False)
     loop = Loop(build(size.network, size.narrow), images_like_cifar(size.batch, 1), size.batch, device, engine)
-    for _ in range(size.steps):  # until the memory of a step is there
+    for _ in range(size.steps):  # until the memory of a step is allocated
         loop.warm()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""What a machine can do at most, measured, and what a step of training asks of it, counted."""
+"""The roofline: peak rates of the machine, measured, and operations and bytes of a training step, counted."""
 
 import statistics
 import time
@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ran.training import Engine
 
-# such operations move no data: their outputs are their inputs' memory, or memory that nothing has been written to
+# operations that move no data: their outputs are views of the inputs, or uninitialised
 VIEWS = (
     "view",
     "_unsafe_view",
@@ -31,13 +31,13 @@ VIEWS = (
 
 
 def wait(device: torch.device) -> None:
-    """Wait for all that was launched: a GPU computes while Python goes on."""
+    """Wait until `device` has finished its work: a GPU computes asynchronously."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def rate(work: Callable[[], Any], amount: float, device: torch.device, seconds: float = 1.0) -> float:
-    """`amount` per second of `work`: the median over at least three repetitions, and over at least `seconds`."""
+    """`amount` per second of `work`: the median over at least three repetitions and at least `seconds`."""
     work()
     durations: list[float] = []
     while len(durations) < 3 or sum(durations) < seconds:
@@ -50,7 +50,7 @@ def rate(work: Callable[[], Any], amount: float, device: torch.device, seconds: 
 
 
 def product_rate(device: torch.device, dtype: torch.dtype, side: int | None = None, seconds: float = 1.0) -> float:
-    """Operations per second, two a multiply-add, of the product of two square matrices."""
+    """Operations per second (a multiply-add counts as two) of the product of two square matrices."""
     side = side or (8192 if device.type == "cuda" else 2048)
     matrix = torch.randn(side, side, device=device).to(dtype)
     out = torch.empty_like(matrix)
@@ -65,7 +65,7 @@ def copy_rate(device: torch.device, megabytes: int | None = None, seconds: float
 
 
 class _Counter(TorchDispatchMode):
-    """Operations and bytes of every kernel, as (operations, bytes) in the order they were called."""
+    """(operations, bytes) of every kernel, in the order of the calls."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -84,9 +84,9 @@ class _Counter(TorchDispatchMode):
 
 
 def count(network: nn.Module, images: Tensor, engine: Engine, training: bool = True) -> list[tuple[int, int]]:
-    """(operations, bytes) of every kernel of one step without the optimiser, or of a forward pass, as PyTorch runs it.
+    """(operations, bytes) of every kernel of a training step without the optimiser, or of a forward pass; uncompiled.
 
-    Two operations a multiply-add; bytes are those of all inputs and outputs, each moved once. `images` (B, 3, H, W).
+    A multiply-add counts as two operations; bytes count every input and output once. `images` is (B, 3, H, W).
     """
     network.train(training)
     with _Counter() as counter, torch.set_grad_enabled(training):
@@ -101,10 +101,10 @@ def count(network: nn.Module, images: Tensor, engine: Engine, training: bool = T
 
 
 def least_seconds(kernels: list[tuple[int, int]], operations_rate: float, bytes_rate: float) -> dict[str, float]:
-    """The time below which these kernels cannot come: each takes that of its operations or of its bytes.
+    """The roofline, in seconds: each kernel takes at least the time of its operations or that of its bytes.
 
-    `seconds` for both, each kernel by what binds it; `operations` and `bytes`, by one of them alone. Kernels that are
-    joined into one move fewer bytes, so that compiled units may come below.
+    `seconds` adds up the larger of the two for each kernel; `operations` and `bytes` add up one of them. Fused kernels
+    move fewer bytes, so that compiled units may be faster than this bound.
     """
     return {
         "seconds": sum(max(ops / operations_rate, moved / bytes_rate) for ops, moved in kernels),

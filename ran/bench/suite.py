@@ -1,4 +1,4 @@
-"""`ran bench`: how fast training and inference are on this machine, against what, and what each piece brings."""
+"""`ran bench`: runs the measurements on this machine, and writes and reads their records."""
 
 import datetime
 import json
@@ -39,9 +39,9 @@ def bench(
     size: Size | None = None,
     report: Callable[[str], None] = print,
 ) -> Path:
-    """Measure `parts` and write each, as soon as it is there, to the record of this device below `folder`.
+    """Measure `parts` and write each to the record of this device below `folder`; returns the path of the record.
 
-    Parts that were measured earlier stay as they are. Every part carries date, commit, versions and how long it took.
+    The record is written after every part and keeps earlier parts. A part has date, commit, versions and duration.
     Raises ValueError, before anything is measured, for an unknown part and for `imagenet` without pytorchcv.
     """
     parts = [choose("part", part, PARTS) for part in parts]
@@ -79,7 +79,7 @@ def read_bench(folder: Path) -> list[dict[str, Any]]:
 
 
 def as_lines(title: str, found: Any) -> list[str]:
-    """What a part found, for the eye; the times of the first row where rows give images/s."""
+    """The results of a part as text; rows with images/s also show the ratio to the first row."""
     if isinstance(found, dict) and not any(isinstance(value, list) for value in found.values()):
         return [title, *(f"  {name}: {value}" for name, value in found.items())]
     if isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""Data sets: arrays and image folders, augmentation, label noise, held-out images. Knows no network."""
+"""Data sets: arrays and image folders, augmentation, label noise, held-out images. Imports no network code."""
 
 from ran.data.arrays import IMAGE_SIZE, PADDING, DataSet, ImageSet
 from ran.data.cifar import DOWNLOADS, download

@@ -1,6 +1,6 @@
 """Data sets as whole arrays, and augmentation of whole batches on the device (section 4.1): no worker processes.
 
-`load` is the one door to them and to image folders (ran.data.folders), whose images stay in their files.
+Image folders, whose images stay in files, are in ran.data.folders.
 """
 
 import hashlib
@@ -40,24 +40,24 @@ class ImageSet:
         return self.take(slice(count))
 
     def take(self, where: Tensor | slice) -> "ImageSet":
-        """The images at these places."""
+        """The images at the indices `where`."""
         return ImageSet(self.images[where], self.labels[where], None if self.masks is None else self.masks[where])
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """A training set and a test set, in an order that depends only on what they hold."""
+    """A training set and a test set. The order of the images does not depend on the storage format."""
 
     name: str
     classes: tuple[str, ...]
     train: ImageSet
     test: ImageSet
-    skipped: ClassVar[tuple[str, ...]] = ()  # the files that could not be decoded: such a set is refused instead
-    fingerprint: ClassVar[str] = ""  # what tells the set from others of its name: there are none
+    skipped: ClassVar[tuple[str, ...]] = ()  # no corrupt files: a set that has any is refused
+    fingerprint: ClassVar[str] = ""  # empty: no other set has the same name
 
     @cached_property
     def checksum(self) -> str:
-        """sha256 over every image and label, the same however the set was stored."""
+        """sha256 over every image and label; does not depend on the storage format."""
         digest = hashlib.sha256()
         for part in (self.train, self.test):
             digest.update(part.images.numpy().tobytes())
@@ -93,8 +93,8 @@ class DataSet:
 class TrainingBatches:
     """A training set on its device; every epoch is a new shuffle with new crops and flips, gathered batch by batch.
 
-    `size` images make a step, and `len` is the number of steps in an epoch; `shard` is what of it comes from here.
-    `mixing` is what is done beside.
+    `batch_size` images make a step, and `len` is the number of steps in an epoch. `shard` selects this device's images
+    of every step; `mixing` adds cutout, mixup and cutmix.
     """
 
     def __init__(
@@ -112,9 +112,9 @@ class TrainingBatches:
         return len(self.labels) // self.size  # the last, incomplete batch of a shuffle is left out
 
     def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images (B, 3, H, W) float32 channels_last, labels (B,)); all chance comes from `generator` (CPU).
+        """Yield (images (B, 3, H, W) float32 channels_last, labels (B,)); random numbers come from `generator` (CPU).
 
-        Where images are mixed, labels are probabilities (B, classes).
+        With mixup or cutmix, labels are probabilities (B, classes).
         """
         count = len(self.labels)
         order = torch.randperm(count, generator=generator).to(self.device)
@@ -123,13 +123,13 @@ class TrainingBatches:
         rows = torch.arange(self.height, device=self.device)
         columns = torch.arange(self.width, device=self.device)
         labels = self.labels[order]
-        # drawn last: what else is drawn is the same with it and without
+        # drawn last, so that shuffle, crops and flips are the same with and without mixing
         mixture = self.mixing.draw(count, (self.height, self.width), generator, self.device)
 
         def view(places: slice | Tensor) -> Tensor:
             index = order[places]
             across = left[places] + torch.where(flipped[places], columns.flip(0), columns)  # (B, W)
-            # one gather crops, flips and batches, and its result lies in channels_last order already
+            # one gather crops, flips and batches, and the result is already channels_last
             images = self.padded[
                 index[:, None, None], (top[places] + rows)[:, :, None], across[:, None, :]
             ]  # (B, H, W, 3)

@@ -1,4 +1,4 @@
-"""The CIFAR sets as arrays, from any form in which they may lie below a root; how to get them."""
+"""CIFAR-10 and CIFAR-100 as arrays: reading from any of three storage formats, and the download."""
 
 import hashlib
 import os
@@ -18,11 +18,11 @@ SIZES = {"train": 50_000, "test": 10_000}  # images, of both sets
 
 
 def read_cifar(name: str, root: Path) -> dict[str, NDArray]:
-    """`classes` and, for train and test, `…_images` (N, 32, 32, 3) uint8 and `…_labels` (N,) int64, in one order.
+    """`classes` and, for train and test, `…_images` (N, 32, 32, 3) uint8 and `…_labels` (N,) int64, in a fixed order.
 
-    Below `root` the set may lie as one cached array, as a folder of class folders, or in torchvision's format; from the
-    latter two the cache is made. Raises FileNotFoundError, with where it looked, for a set that is not there, and
-    ValueError, with what to do, for one that cannot be decoded or is not whole, which is not cached.
+    Below `root`, the set may be one cached array, a folder of class folders, or in torchvision's format; the latter two
+    are cached after reading. Raises FileNotFoundError, which lists the paths searched, for a missing set, and
+    ValueError, which says what to do, for a set that is incomplete or cannot be decoded; such a set is not cached.
     """
     cache, folder, batches = root / f"{name}.npz", root / name, root / DOWNLOADS[name].base_folder
     if cache.is_file():
@@ -42,7 +42,7 @@ def read_cifar(name: str, root: Path) -> dict[str, NDArray]:
 
 
 def _refuse_a_part(name: str, arrays: dict[str, NDArray], source: Path) -> None:
-    """A set that was copied or unpacked in part would give errors that look like those of the whole."""
+    """Raise ValueError for an incomplete set, whose error rates would look like those of the whole set."""
 
     def counts(train: int, test: int, classes: int) -> str:
         return f"{train:,} training and {test:,} test images of {classes} classes"
@@ -103,7 +103,7 @@ def _read(path: str) -> NDArray:
 
 
 def _save(path: Path, arrays: dict[str, NDArray]) -> None:
-    """Write the cache whole or not at all; a folder that cannot be written only costs the decoding again."""
+    """Write the cache whole or not at all; where the folder is read-only, the set is decoded again next time."""
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with partial.open("wb") as file:
@@ -114,7 +114,7 @@ def _save(path: Path, arrays: dict[str, NDArray]) -> None:
 
 
 def missing(name: str, root: Path) -> str:
-    """Say where a CIFAR set was looked for, and the ways to get it."""
+    """The error message for a missing CIFAR set: the paths searched, and the ways to get the set."""
     batches = DOWNLOADS[name].base_folder
     return (
         f"the data set {name!r} is not in {str(root)!r}. Looked for {root / name}/{{train,test}}/<class>/, "
@@ -125,9 +125,9 @@ def missing(name: str, root: Path) -> str:
 
 
 def download(name: str, root: str | Path) -> None:
-    """Fetch a CIFAR set through torchvision into `root`.
+    """Download a CIFAR set through torchvision into `root`.
 
-    Raises ValueError for another name, and ConnectionError, with what else would do, where it cannot be reached.
+    Raises ValueError for an unknown name, and ConnectionError, which names alternatives, for an unreachable server.
     """
     source = DOWNLOADS[choose("data set to download", name, DOWNLOADS)]
     root = Path(root).expanduser()

@@ -1,4 +1,4 @@
-"""What is known of the files of an image folder: a digest of each, or why it cannot be decoded, kept beside them."""
+"""The index of an image folder: a digest of each file, or why the file cannot be decoded, stored in the folder."""
 
 import hashlib
 import json
@@ -18,9 +18,10 @@ INDEX = ".ran-index.json"
 
 
 def index_files(root: Path, files: list[str]) -> dict[str, dict[str, Any]]:
-    """Digest, or reason why it is corrupt, of every file, with size and time by which a change is seen.
+    """Digest, or reason why the file is corrupt, of every file, with size and time, which reveal a change.
 
-    Several processes that load one folder wait for the first. A folder that cannot be written costs the decoding anew.
+    The index is stored in `root` where that is writable, and only new or changed files are decoded. Processes that load
+    the same folder wait for the first.
     """
     kept = root / INDEX
     writable = os.access(root, os.W_OK)

@@ -23,14 +23,14 @@ from ran.data.shards import WHOLE, Shard
 CORRUPT_LIMIT = 0.01  # share of a part's files, rounded up to whole files, that may be skipped
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training pixels, scaled to [0, 1]
 JITTER = 0.4  # of brightness, contrast and saturation, as usual on ImageNet; the paper only says "colour augmentation"
-MARGIN = 256 / 224  # the shorter side of a test image, before its centre is cut out, against the side of the cut
+MARGIN = 256 / 224  # shorter side of a resized test image / side of its centre crop
 EVALUATION_BATCH = 64
 
 
 def augmentation(size: int) -> v2.Transform:
-    """Scale and aspect-ratio augmentation (a random resized crop), a flip half the time, colour jitter.
+    """Scale and aspect-ratio augmentation (a random resized crop), horizontal flip, colour jitter (section 4.2).
 
-    Image (3, H, W) uint8 → (3, size, size) uint8; chance is that of torch's global generator.
+    Image (3, H, W) uint8 → (3, size, size) uint8; random numbers come from torch's global generator.
     """
     return v2.Compose(
         [
@@ -42,15 +42,15 @@ def augmentation(size: int) -> v2.Transform:
 
 
 def centre_crop(size: int) -> v2.Transform:
-    """The shorter side to 256/224 of `size`, then the centre: image (3, H, W) uint8 → (3, size, size) uint8."""
+    """Resize the shorter side to 256/224 `size`, crop the centre: (3, H, W) uint8 → (3, size, size) uint8."""
     return v2.Compose([v2.Resize(round(size * MARGIN), antialias=True), v2.CenterCrop(size)])
 
 
 @dataclass(frozen=True)
 class FolderPart:
-    """Images that stay in their files, below `root`: `names`, `digests` of their bytes, and labels (N,) int64.
+    """Images in files below `root`: file `names`, `digests` of their bytes, and labels (N,) int64.
 
-    `side` is that of the squares they become, in pixels. `skipped` names the corrupt files that are left out.
+    Images are cropped to squares of `side` pixels. `skipped` names the corrupt files that are left out.
     """
 
     root: Path
@@ -59,30 +59,30 @@ class FolderPart:
     labels: Tensor
     side: int
     skipped: tuple[str, ...] = ()
-    masks: None = None  # the true objects are not known
+    masks: None = None  # the true object masks are not known
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def head(self, count: int | None) -> "FolderPart":
-        """`count` images at even distances, for the first ones would be of one class; all of them for None."""
+        """`count` evenly spaced images, since the first ones are all of one class; all images for None."""
         if count is None or count >= len(self):
             return self
         return self.take(len(self) * torch.arange(count) // count)
 
     def take(self, where: Tensor) -> "FolderPart":
-        """The images at these places."""
+        """The images at the indices `where`."""
         names, digests = (tuple(values[each] for each in where.tolist()) for values in (self.names, self.digests))
         return FolderPart(self.root, names, digests, self.labels[where], self.side, self.skipped)
 
     @cached_property
     def images(self) -> Tensor:
-        """All of them, decoded and not augmented: (N, side, side, 3) uint8. For the head of a set, not all of it."""
+        """All images, cropped, not augmented: (N, side, side, 3) uint8. A whole set may not fit in memory."""
         crop = centre_crop(self.side)
         return torch.stack([_pixels(crop(self.read(number))) for number in range(len(self))])
 
     def read(self, number: int) -> Tensor:
-        """One image as it is: (3, H, W) uint8. Raises ValueError for a file that went bad after it was indexed."""
+        """Image `number`, not cropped: (3, H, W) uint8. Raises ValueError for a file corrupted after indexing."""
         path = self.root / self.names[number]
         try:
             with Image.open(path) as image:
@@ -98,7 +98,7 @@ class FolderPart:
 class FolderData:
     """A training part and a test part of class folders; the same interface as `ran.data.DataSet`.
 
-    `workers` are the processes that decode for each device; with 0 it decodes in the training process itself.
+    `workers` is the number of decoding processes per device; with 0, the training process decodes.
     """
 
     name: str
@@ -120,7 +120,7 @@ class FolderData:
 
     @property
     def fingerprint(self) -> str:
-        """What tells the set from others of its name: any folder is called by the same one."""
+        """Tells this set from other image folders, which all have the same name."""
         return self.checksum[:16]
 
     @property
@@ -150,8 +150,8 @@ class FolderData:
 class FolderBatches:
     """A training part, decoded anew in every epoch: a new shuffle with new crops, flips and colours.
 
-    `size` images make a step, and `len` is the number of steps in an epoch; `shard` is what of it comes from here.
-    The chance of an image is that of the epoch and of its place in the shuffle, whatever the number of workers.
+    `size` images make a step, and `len` is the number of steps in an epoch; `shard` selects this device's images of
+    every step. The augmentation of an image depends on the epoch and its position in the shuffle, not on `workers`.
     """
 
     def __init__(self, data: FolderData, size: int, device: torch.device, shard: Shard = WHOLE):
@@ -165,7 +165,7 @@ class FolderBatches:
         return len(self.data.train) // self.size  # the last, incomplete batch of a shuffle is left out
 
     def epoch(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images (B, 3, H, W) float32 channels_last, labels (B,)); all chance comes from `generator` (CPU)."""
+        """Yield (images (B, 3, H, W) float32 channels_last, labels (B,)); random numbers are from `generator` (CPU)."""
         count = len(self.data.train)
         order = torch.randperm(count, generator=generator).tolist()
         seeds = torch.randint(2**62, (count,), generator=generator).tolist()
@@ -176,7 +176,7 @@ class FolderBatches:
 
 
 class _Decoded(Dataset):
-    """Images by (number, seed): decoded, transformed with the chance of that seed, (side, side, 3) uint8, and label."""
+    """(number, seed) → the decoded image, transformed with that seed, (side, side, 3) uint8, and its label."""
 
     def __init__(self, part: FolderPart, transform: v2.Transform):
         self.part, self.transform = part, transform
@@ -195,31 +195,32 @@ def _pixels(image: Tensor) -> Tensor:
 def _loader(
     images: Dataset, plan: list[list[tuple[int, int]]], workers: int, device: torch.device, persistent: bool = False
 ) -> DataLoader:
-    """Batches of `images` by `plan`, which may change between epochs: it stays in this process."""
+    """Batches of `images` by `plan`, which may change between epochs: the sampler runs in this process."""
     return DataLoader(
         images,
         batch_sampler=plan,
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=persistent and workers > 0,
-        # a copy of a process with threads, such as those that index or compute, may hang
+        # a fork of a process with threads, such as those that index or compute, may hang
         multiprocessing_context="forkserver" if workers else None,
-        generator=torch.Generator(),  # it draws a seed for its workers, of no use here, and not from the global one
+        generator=torch.Generator(),  # the loader draws a seed for workers; that must not advance the global one
     )
 
 
 def _on_device(data: FolderData, loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     for images, labels in loader:
-        # as bytes, which are a quarter of the numbers they become
+        # copied as uint8, a quarter of the bytes of float32
         yield data.normalise(images.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
 
 
 def load_folder(root: Path, size: int = 224, test_size: int | None = None, workers: int = 0) -> FolderData:
-    """Index <root>/train/<class>/* and <root>/val/<class>/* (where there is no val, test), with the crops' sides.
+    """Load <root>/train/<class>/* and <root>/val/<class>/* (test/ where there is no val/), with crops of `size` pixels.
 
-    Every file is decoded once, which names the corrupt ones; the outcome is kept in <root>/.ran-index.json, and only
-    files that are new or changed are decoded again. Raises FileNotFoundError for a folder that is not there or a class
-    without images, ValueError where the parts' classes differ or more than CORRUPT_LIMIT of a part cannot be decoded.
+    Test crops have `test_size` pixels, by default `size`. Every file is decoded once to find the corrupt ones; the
+    outcome is stored in <root>/.ran-index.json, so later only new or changed files are decoded. Raises
+    FileNotFoundError for a missing folder or a class without images, and ValueError where the classes of the two parts
+    differ or more than CORRUPT_LIMIT of a part cannot be decoded.
     """
     tests = [name for name in ("val", "test") if (root / name).is_dir()]
     if not tests or not (root / "train").is_dir():

@@ -1,4 +1,4 @@
-"""Images held out of a training set, to choose by in the place of the test set."""
+"""Images held out of a training set, for choices that must not be made on the test set."""
 
 from dataclasses import replace
 
@@ -6,14 +6,14 @@ import torch
 
 from ran.data.arrays import DataSet
 
-SEED = 0  # not the run's: runs that are compared must be measured on the same images
+SEED = 0  # not the run's seed: runs that are compared must be measured on the same images
 
 
 def hold_out(data: DataSet, count: int) -> DataSet:
-    """`data` without its test set: `count` training images, equally many of each class, are its test set instead.
+    """`data` with `count` training images, equally many of each class, as its test set; the old test set is dropped.
 
-    The images are chosen once for all runs, and both parts keep their order. Raises ValueError for a number that does
-    not divide evenly among the classes, or leaves a class without training images.
+    The same images are chosen for all runs, and both parts keep their order. Raises ValueError for a count that does
+    not divide evenly among the classes, or that leaves a class without training images.
     """
     classes, labels = len(data.classes), data.train.labels
     fewest = int(torch.bincount(labels, minlength=classes).min())

@@ -1,7 +1,7 @@
-"""Augmentation that erases and mixes: cutout, mixup and cutmix, of whole batches on the device.
+"""Cutout, mixup and cutmix of whole batches on the device.
 
-An image's partner is the one that lies half a shuffle behind it, so that every epoch pairs them anew. All is drawn for
-a whole epoch at once, by place in the shuffle: the parts of steps and the number of devices have no influence.
+An image's partner is the image half a shuffle after it, so every epoch makes new pairs. Random numbers are drawn for a
+whole epoch at once, by position in the shuffle, so accumulation and the number of devices do not change them.
 """
 
 from collections.abc import Callable
@@ -14,12 +14,13 @@ from torch.distributions import Beta
 
 @dataclass(frozen=True)
 class Mixing:
-    """What is done to training images beside crops and flips; nothing by default.
+    """Augmentation of training images in addition to crops and flips; none by default.
 
     `cutout` is the side, in pixels, of a square that is erased from every image, at a random place that may overlap the
     border (DeVries and Taylor 2017). `mixup` gives λ times the image and 1 - λ times its partner, with λ from
-    Beta(mixup, mixup) (Zhang et al. 2018). `cutmix` pastes into half of the images a rectangle of their partner, 1 - λ
-    of the area before the border clips it (Yun et al. 2019); mixup, where given, then concerns the other half.
+    Beta(mixup, mixup) (Zhang et al. 2018). `cutmix` pastes a rectangle of the partner into half of the images; it has 1
+    - λ of the area, less where the border clips it (Yun et al. 2019). Mixup, where given, then applies to the other
+    half.
     """
 
     cutout: int = 0
@@ -28,11 +29,11 @@ class Mixing:
 
     @property
     def mixes(self) -> bool:
-        """Whether images have partners, and labels are probabilities."""
+        """Whether images are mixed with partners, so that labels are probabilities."""
         return bool(self.mixup or self.cutmix)
 
     def draw(self, count: int, size: tuple[int, int], generator: torch.Generator, device: torch.device) -> "Mixture":
-        """The chance of an epoch of `count` images of `size` (H, W); all of it comes from `generator` (CPU)."""
+        """The random numbers of an epoch of `count` images of `size` (H, W), all drawn from `generator` (CPU)."""
         hole = patch = own = None
         if self.cutout:
             hole = _rectangles(torch.full((count, 2), self.cutout), size, generator)
@@ -53,10 +54,10 @@ PLAIN = Mixing()
 
 @dataclass(frozen=True)
 class Mixture:
-    """What `Mixing` drew for an epoch of N images, by place in the shuffle, on the device; None for what is not done.
+    """The random numbers of an epoch of N images, by position in the shuffle, on the device; None for unused ones.
 
-    `hole` and `patch` (N, 2, 2) are rectangles, as `_rectangles` gives them; a patch may be empty. `own` (N,) is the
-    share of the image itself outside its patch.
+    `hole` and `patch` (N, 2, 2) are rectangles as in `_rectangles`; a patch may be empty. `own` (N,) is the weight of
+    the image itself outside its patch; the partner has the rest.
     """
 
     hole: Tensor | None
@@ -66,10 +67,11 @@ class Mixture:
     def batch(
         self, part: slice, view: Callable[[slice | Tensor], Tensor], labels: Tensor, classes: int
     ) -> tuple[Tensor, Tensor]:
-        """Images (B, 3, H, W) and labels at the places `part` of the shuffle: (B,), or (B, classes) where they mix.
+        """Images (B, 3, H, W) and labels at the positions `part` of the shuffle: (B,), or (B, classes) with mixing.
 
-        `view` gives the normalised images at some places, and `labels` (N,) are those of the shuffle. An image is
-        erased before it is mixed. A label's share is that of the pixels: of a patch, its area within the border.
+        `view` gives the normalised images at given positions; `labels` (N,) are in the order of the shuffle. Cutout
+        comes before mixing. Each label is weighted by the fraction of the pixels (a patch clipped at the border) of its
+        image.
         """
         images = self._erased(view, part)
         if self.own is None or self.patch is None:
@@ -79,8 +81,9 @@ class Mixture:
         own = self.own[part, None, None, None].expand(-1, 1, *images.shape[2:])
         own = own.masked_fill(_inside(self.patch[part], images), 0)  # (B, 1, H, W)
         numbers = torch.arange(classes, device=labels.device)
-        ours, theirs = ((labels[places, None] == numbers).float() for places in (part, partner))
-        return torch.lerp(self._erased(view, partner), images, own), torch.lerp(theirs, ours, own.mean((2, 3)))
+        own_labels, partner_labels = ((labels[places, None] == numbers).float() for places in (part, partner))
+        mixed_labels = torch.lerp(partner_labels, own_labels, own.mean((2, 3)))
+        return torch.lerp(self._erased(view, partner), images, own), mixed_labels
 
     def _erased(self, view: Callable[[slice | Tensor], Tensor], places: slice | Tensor) -> Tensor:
         images = view(places)
@@ -89,7 +92,7 @@ class Mixture:
 
 
 def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
-    """(count,) draws from Beta(alpha, alpha). PyTorch's distributions know only the global generator, which is lent."""
+    """(count,) draws from Beta(alpha, alpha). PyTorch samples with the global generator: seeded here, then restored."""
     seed = int(torch.randint(2**62, (), generator=generator))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -97,9 +100,9 @@ def _beta(alpha: float, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _rectangles(sides: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Rectangles (N, 2, 2) of these sides (N, 2) around random pixels of images of `size` (H, W).
+    """Rectangles (N, 2, 2) with `sides` (N, 2), centred on random pixels of images of `size` (H, W).
 
-    Where they start and where they stop, perhaps beyond the border: first the rows, then the columns.
+    [:, 0] is start and stop in rows, [:, 1] start and stop in columns; both may lie beyond the border.
     """
     centre = torch.stack([torch.randint(side, (len(sides),), generator=generator) for side in size], 1)
     start = centre - sides // 2

@@ -1,4 +1,4 @@
-"""From the bytes of pixels to what a network reads."""
+"""Normalisation: uint8 images to the float32 tensors that a network reads."""
 
 from functools import lru_cache
 
@@ -14,5 +14,5 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _in_bytes(mean: Tensor, std: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Moved to a device once: done for each batch, it would make Python wait for the GPU."""
+    """Mean and deviation in 0..255, cached on the device: a copy for every batch would make Python wait for the GPU."""
     return 255 * mean.to(device), 255 * std.to(device)

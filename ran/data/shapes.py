@@ -1,11 +1,11 @@
 """The embedded data set `shapes`: coloured shapes on cluttered backgrounds, drawn by numpy.
 
-It needs no download, and it gives what photographs lack: the true mask of the object in every image, against which an
-attention mask can be held. Colour, position and background say nothing of the class; only the outline does.
+It needs no download, and it gives the true object mask of every image, to compare attention masks with. Only the
+outline of the object depends on the class; colour, position and background do not.
 
 The bytes are meant to be the same on every machine. Random numbers are uniform ones only, and pixels are computed by
 operations that IEEE 754 rounds exactly (+, -, *, /, sqrt, comparisons): the sines, exponentials and matrix products of
-different processors differ in the last bit, so there are none here.
+different processors differ in the last bit, so none are used.
 """
 
 import math

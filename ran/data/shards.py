@@ -1,21 +1,21 @@
-"""How the images of a step, or of a test set, are divided: among devices, and into parts that follow each other."""
+"""Shards: the division of a step or a test set among devices, and of a step into parts (gradient accumulation)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Shard:
-    """What one process sees: that of device `rank` out of `count`, in `parts` portions for every step of training."""
+    """The images of device `rank` of `count`; every training step is divided into `parts` (gradient accumulation)."""
 
     parts: int = 1
     rank: int = 0
     count: int = 1
 
     def of_step(self, size: int) -> list[slice]:
-        """This device's portions of a step of `size` images; of one portion, the devices' pieces lie side by side.
+        """This device's slice of each part of a step of `size` images. Within a part, the devices' slices are adjacent.
 
-        So a portion over all devices holds the same images whatever the number of devices. Raises ValueError where
-        `size` cannot be divided evenly: an average over devices would then weigh some images more than others.
+        So a part holds the same images for any number of devices. Raises ValueError where `size` is not divisible by
+        parts × devices: an average over devices would then weight some images more than others.
         """
         piece, rest = divmod(size, self.parts * self.count)
         if rest or not piece:
@@ -27,8 +27,8 @@ class Shard:
         return [slice(start, start + piece) for start in starts]
 
     def of_whole(self, size: int) -> slice:
-        """This device's piece of `size` images: the devices' pieces, in order, are the whole."""
+        """This device's slice of a set of `size` images; the slices of all devices, in order, make up the set."""
         return slice(size * self.rank // self.count, size * (self.rank + 1) // self.count)
 
 
-WHOLE = Shard()  # one device that takes a step at once
+WHOLE = Shard()  # a single device, without gradient accumulation

@@ -1,4 +1,4 @@
-"""The one door to all data sets: whole arrays, and image folders, whose images stay in their files."""
+"""Loading of all data sets by name: arrays in memory, and image folders, whose images stay in files."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ AnyData = TypeVar("AnyData", DataSet, FolderData)
 
 
 def shortened(data: AnyData, train_images: int | None) -> AnyData:
-    """The set with that many training images (see `head` of its parts), or all of them for None."""
+    """`data` with `train_images` training images (see `head` of its parts), or all of them for None."""
     return replace(data, train=data.train.head(train_images))
 
 
@@ -38,10 +38,10 @@ def with_label_noise(data: AnyData, noise: float, seed: int) -> AnyData:
 
 def load(name: str, root: str | Path = "data", **reading: Any) -> Data:
     """Load `shapes`, `cifar10`, `cifar100` or `folder`. `root` is the folder that holds the CIFAR sets (see
-    ran.data.cifar), or train/ and val/ of an image folder; `reading` is how the latter is read (see `load_folder`).
+    ran.data.cifar), or train/ and val/ of an image folder; `reading` are the options of `load_folder`.
 
-    Raises ValueError for an unknown name or a set that is not whole, and FileNotFoundError, with where it looked, for a
-    set that is not there.
+    Raises ValueError for an unknown name or an incomplete set, and FileNotFoundError, which lists the paths searched,
+    for a missing set.
     """
     return SOURCES[choose("dataset", name, SOURCES)](Path(root).expanduser(), **reading)
 

@@ -1,4 +1,4 @@
-"""A trained network at work: its published weights, and batch norms fused into convolutions."""
+"""Inference: the weights of trained networks, and batch-norm fusion."""
 
 from ran.inference.fusion import fuse_batch_norms
 from ran.inference.weights import FILE, load, save_weights

@@ -1,4 +1,4 @@
-"""The networks of the paper: residual units, soft masks, attention modules, and what they cost. Knows no data."""
+"""The networks of the paper: residual units, soft masks, attention modules, and their cost. Imports no data code."""
 
 from ran.model.attention import LEARNING, AttentionModule
 from ran.model.cost import cost

@@ -1,4 +1,4 @@
-"""Less memory for more time: features that are computed again in the backward pass instead of being kept."""
+"""Activation checkpointing: features are recomputed in the backward pass instead of being kept, to save memory."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,9 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 
 def checkpoint_activations(block: nn.Module, x: Tensor) -> Tensor:
-    """block(x), of which only `x` is kept for the backward pass, which runs the block again. The result is the same.
+    """block(x) with activation checkpointing: only `x` is kept, and the backward pass recomputes the features.
 
-    Activation checkpointing (Chen et al. 2016, arXiv 1604.06174): one more forward pass for the memory of the inside.
+    Same outputs, gradients and statistics, for one more forward pass (Chen et al. 2016, arXiv 1604.06174).
     """
     return checkpoint(
         block, x, use_reentrant=False, preserve_rng_state=False, context_fn=partial(_first_and_second, block)
@@ -26,7 +26,7 @@ def _first_and_second(block: nn.Module) -> tuple[AbstractContextManager, Abstrac
 
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Keep batch norms from counting the same batch a second time in their running statistics."""
+    """Keep batch norms from counting the recomputed batch a second time in their running statistics."""
     norms = [each for each in block.modules() if isinstance(each, _BatchNorm)]
     before = [(each.momentum, each.num_batches_tracked) for each in norms]
     try:

@@ -1,4 +1,4 @@
-"""The Attention Module (section 3, figure 2): trunk branch, mask branch, and the two ways to join them."""
+"""The Attention Module (section 3, figure 2): trunk branch, mask branch, and the two ways to combine them."""
 
 from collections.abc import Callable
 
@@ -25,10 +25,10 @@ LEARNING: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 class AttentionModule(nn.Module):
-    """Attention Module(p, t, r): p residual units, trunk (t units) and mask side by side, joined, p residual units.
+    """Attention Module(p, t, r): p residual units, then trunk (t units) and mask in parallel, combined, then p units.
 
     (B, C, H, W) → (B, C, H, W). `poolings` is the number of scales of the mask branch, `attention` a key of LEARNING;
-    `mask` and `gate` as in SoftMask; `unit`, a key of UNITS, is the kind of all residual units.
+    `mask` and `gate` are as in SoftMask; `unit`, a key of UNITS, is the kind of all residual units.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class AttentionModule(nn.Module):
         self.attention = attention
 
     def forward(self, x: Tensor, trace: dict[str, Tensor] | None = None) -> Tensor:
-        """Run the module; `trace`, where given, receives the features by name: trunk, mask, attended."""
+        """The module's output. A given `trace` is filled with the features trunk, mask and attended, by name."""
         x = self.before(x)  # (B, C, H, W), as everything below
         trunk, mask = self.trunk(x), self.mask(x)
         attended = LEARNING[self.attention](mask, trunk)

@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds, block by block."""
+"""The cost of a network: parameters and multiply-adds of every block."""
 
 import pandas as pd
 import torch
@@ -8,14 +8,14 @@ from ran.model.network import STEMS, ResidualAttentionNetwork
 
 
 def cost(network: ResidualAttentionNetwork, size: int | None = None) -> pd.DataFrame:
-    """Output shape, parameters and multiply-adds of every block, for one image of `size` × `size`.
-
-    The size is the one that the network is made for unless given: 32 for CIFAR, 224 for ImageNet. A network on the
-    meta device is counted as well, and without computing anything.
+    """Output shape, parameters and multiply-adds of every block, for one image of `size` × `size` pixels.
 
     Columns block, channels, height, parameters, multiply_adds; rows in the order of the forward pass, stem to head.
-    Multiply-adds are those of convolutions and the classifier, as the paper and its field count them (PyTorch's
-    counter gives two operations each).
+    `size` defaults to the image size of the stem: 32 for CIFAR, 224 for ImageNet. On the meta device nothing is
+    computed.
+
+    Multiply-adds are those of convolutions and the classifier, as the paper counts them (PyTorch's counter gives two
+    operations for each).
     """
     size = size or STEMS[network.config.stem].image_size
     images = torch.zeros(1, 3, size, size, device=next(network.parameters()).device)

@@ -1,4 +1,4 @@
-"""The soft mask branch M (section 3.2): its two structures, and the three gates that end it (section 3.3)."""
+"""The soft mask branch M (section 3.2): two mask structures, and the three gates at its output (section 3.3)."""
 
 from collections.abc import Callable
 from math import sqrt
@@ -18,7 +18,7 @@ def mixed(x: Tensor) -> Tensor:
 def channel(x: Tensor, eps: float = 1e-6) -> Tensor:
     """f2, channel attention, equation (5): L2 norm over the channels of each position. (B, C, H, W) → same, in [-1, 1].
 
-    It removes the spatial information: the vector at every position has length 1. `eps` guards a vector of zeros.
+    No spatial information remains: the vector at every position has length 1. `eps` prevents division by zero.
     """
     return F.normalize(x, dim=1, eps=eps)
 
@@ -26,7 +26,7 @@ def channel(x: Tensor, eps: float = 1e-6) -> Tensor:
 def spatial(x: Tensor, eps: float = 1e-5) -> Tensor:
     """f3, spatial attention, equation (6): each channel's map normalised over its positions, then a sigmoid.
 
-    (B, C, H, W) → same, in (0, 1). `eps` (added to the variance, as in batch norm) guards a constant map.
+    (B, C, H, W) → same, in (0, 1). `eps` (added to the variance, as in batch norm) prevents division by zero.
     """
     variance, mean = torch.var_mean(x, dim=(2, 3), correction=0, keepdim=True)  # (B, C, 1, 1)
     return ((x - mean) / (variance + eps).sqrt()).sigmoid()
@@ -36,13 +36,13 @@ GATES: dict[str, Callable[[Tensor], Tensor]] = {"mixed": mixed, "channel": chann
 
 
 class EncoderDecoder(nn.Module):
-    """Bottom-up top-down part of the soft mask (figure 2), as one scale that contains the next one.
+    """Bottom-up top-down structure of the soft mask (figure 2), as one scale that contains the next smaller one.
 
     (B, C, H, W) → (B, C, H, W) for any H, W: sizes are read from the tensors.
 
-    A scale max-pools, runs `r` residual units, hands the result to the next smaller scale and, by a skip of one
-    residual unit, past it; the two are added, one more unit follows, and bilinear up-sampling restores the size.
-    The smallest scale has nothing inside it, so its units number r + 1. `unit`, a key of UNITS, is their kind.
+    A scale consists of max-pooling, `r` residual units, two parallel paths that are added (the next smaller scale, and
+    a skip connection of one residual unit), one more unit, and bilinear up-sampling to the input's size. The smallest
+    scale has no parallel paths, so it has r + 1 units. `unit`, a key of UNITS, is the kind of residual unit.
     """
 
     def __init__(self, channels: int, poolings: int, r: int = 1, unit: str = "bottleneck"):
@@ -62,13 +62,13 @@ class EncoderDecoder(nn.Module):
 
 
 def local_convolutions(channels: int, poolings: int, r: int = 1, unit: str = "bottleneck") -> nn.Sequential:
-    """Three residual units at full resolution, at about the FLOPs of the encoder-decoder they stand in for.
+    """Three residual units at full resolution, with about the FLOPs of the encoder-decoder that they replace.
 
-    (B, C, H, W) → (B, C, H, W). The mask structure that the paper compares with (section 4.1, "mask structures").
+    (B, C, H, W) → (B, C, H, W). The alternative mask structure of section 4.1 ("mask structures").
 
-    A unit with bottleneck width w costs 2·C·w + 9·w² multiply-adds a position. The encoder-decoder holds r + 2 units
-    on each scale (r + 1 on the smallest), with 1/4 of the positions of the scale before; three times the former is
-    to equal the sum of the latter. That is the arithmetic of bottlenecks: NetworkConfig refuses another kind of unit.
+    A bottleneck of width w costs 2·C·w + 9·w² multiply-adds per position. The encoder-decoder has r + 2 units on each
+    scale (r + 1 on the smallest), and each scale has 1/4 of the positions of the one before. The width w is chosen so
+    that three units cost as much. The formula holds for bottlenecks only: NetworkConfig refuses other kinds of unit.
     """
     per_unit = 2 * channels * (channels // EXPANSION) + 9 * (channels // EXPANSION) ** 2
     units = sum((r + 2 - (scale == poolings)) / 4**scale for scale in range(1, poolings + 1))
@@ -85,8 +85,8 @@ MASKS: dict[str, Callable[[int, int, int, str], nn.Module]] = {
 class SoftMask(nn.Module):
     """The mask branch M(x): structure, then BN-ReLU-1×1 twice, then the gate. (B, C, H, W) → (B, C, H, W).
 
-    `mask` is a key of MASKS, `gate` of GATES, `unit` of UNITS; `poolings` is the number of scales, `r` that of residual
-    units between. After post-activation units the first BN-ReLU falls away.
+    `mask` is a key of MASKS, `gate` of GATES, `unit` of UNITS; `poolings` is the number of scales, `r` the number of
+    residual units between adjacent poolings. With post-activation units, the first BN-ReLU is omitted.
     """
 
     def __init__(

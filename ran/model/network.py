@@ -1,4 +1,4 @@
-"""The Residual Attention Network (section 3, figure 2, table 2) as data, and `build`, the one door to it."""
+"""The Residual Attention Network (section 3, figure 2, table 2): configurations, presets, and `build` by name."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -14,9 +14,9 @@ from ran.model.units import UNITS, norm_relu
 
 @dataclass(frozen=True)
 class Stem:
-    """What stands before the first stage: one convolution; where it `pools`, BN-ReLU and 3×3/2 max-pooling follow.
+    """The layers before the first stage: one convolution; with `pools`, BN-ReLU and 3×3/2 max-pooling follow.
 
-    `image_size` is the side, in pixels, of the images that it is made for, `smallest_input` of the smallest it takes.
+    `image_size` is the usual side of the images, in pixels; `smallest_input` is the smallest side that is accepted.
     """
 
     kernel: int
@@ -45,10 +45,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What a network is. p, t, r as in the paper; attention, mask and gate are keys of LEARNING, MASKS and GATES.
+    """Structure of a network: p, t, r as in the paper; attention, mask and gate are keys of LEARNING, MASKS and GATES.
 
-    `stem` is a key of STEMS, and `unit`, a key of UNITS, the kind of all residual units. A network without modules is a
-    plain residual network, and the options that shape modules mean nothing to it.
+    `stem` is a key of STEMS; `unit`, a key of UNITS, is the kind of all residual units. A network without modules is a
+    plain residual network, and the options of modules have no effect. Impossible values raise ValueError.
     """
 
     name: str
@@ -66,7 +66,7 @@ class NetworkConfig:
 
     @property
     def has_modules(self) -> bool:
-        """Whether there is any attention module in it."""
+        """Whether any stage has an attention module."""
         return any(stage.modules for stage in self.stages)
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class NetworkConfig:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}, not {value!r}.")
         if self.has_modules and self.mask == "local-convolutions" and self.unit != "bottleneck":
-            # its width is worked out from the arithmetic of bottlenecks
+            # the width of local convolutions is computed for bottlenecks
             raise ValueError(f"a mask of local convolutions is made of bottleneck units, not of {self.unit} units.")
 
 
@@ -127,8 +127,8 @@ PRESETS: dict[str, NetworkConfig] = {
         _plain("resnet-1001", 111),
         _plain("wrn-16-8", 2, widen=8, unit="basic"),
         _plain("wrn-28-10", 4, widen=10, unit="basic"),
-        # no network of the paper but this book's control for Attention-56: as deep, and as wide as makes it about as
-        # large. 1,109,714 parameters, 8% more; 84 in the place of 88 channels come nearer and cannot be halved.
+        # not in the paper: this book's baseline for Attention-56, without attention, of equal depth and about equal
+        # size. 1,109,714 parameters, 8% more; 84 channels instead of 88 would be closer, but cannot be halved.
         _plain("resnet-56-wide", 6, widen=88 / 64),
     )
 }
@@ -138,13 +138,13 @@ class ResidualAttentionNetwork(nn.Module):
     """Stem, stages of residual units and attention modules, BN-ReLU, global average pool, classifier.
 
     (B, 3, H, W) → logits (B, num_classes). Raises ValueError where H or W is below the stem's smallest input: 32 for
-    the CIFAR networks, 64 for the ImageNet networks. After post-activation units the last BN-ReLU falls away.
+    the CIFAR networks, 64 for the ImageNet networks. With post-activation units, the last BN-ReLU is omitted.
     """
 
     def __init__(self, config: NetworkConfig):
         super().__init__()
         self.config = config
-        self.recompute = False  # True: in training, keep the input of each block alone (see activation_checkpointing)
+        self.recompute = False  # True: activation checkpointing of every block in training
         self.stem = _stem(STEMS[config.stem], config.stem_channels)
         self.blocks = nn.ModuleDict()  # in the order of the forward pass: stage1_unit, stage1_module1, stage1_tail1, …
         channels, unit = config.stem_channels, UNITS[config.unit]
@@ -164,9 +164,9 @@ class ResidualAttentionNetwork(nn.Module):
         self.apply(_initialise)
 
     def forward(self, x: Tensor, trace: dict[str, Tensor] | None = None) -> Tensor:
-        """Logits; `trace`, where given, receives every block's output by name, and modules' trunk, mask and attended.
+        """Logits (B, num_classes). A given `trace` is filled with the outputs of blocks and the features of modules.
 
-        The keys are stem, stage1_unit, stage1_module1, stage1_module1.trunk, stage1_module1.mask, … in order.
+        Keys, in order: stem, stage1_unit, stage1_module1.trunk, stage1_module1.mask, …, stage1_module1, …
         """
         smallest = STEMS[self.config.stem].smallest_input
         if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[-2:]) < smallest:
@@ -188,8 +188,8 @@ class ResidualAttentionNetwork(nn.Module):
     def depth(self) -> int:
         """Layers with weights along the trunk: stem, residual units, classifier (36 m + 20 on CIFAR for p = 1, t = 2).
 
-        Projections do not count; the names of wide residual networks count their three in place of the classifier, and
-        that of AttentionInception three layers a unit, as if it were a bottleneck.
+        Projections are not counted. Two published names count differently: wide residual networks count three
+        projections instead of the classifier, and AttentionInception counts three layers per unit, as for a bottleneck.
         """
         config = self.config
         plain = sum(1 + stage.tail for stage in config.stages)
@@ -233,9 +233,9 @@ def _initialise(module: nn.Module) -> None:
 
 
 def narrowed(config: NetworkConfig, narrow: int) -> NetworkConfig:
-    """The same network with all channels, stem and stages, divided by `narrow`: for trials, not for the paper's tables.
+    """`config` with all channels, stem and stages, divided by `narrow`: for trials, not for the paper's tables.
 
-    Raises ValueError where the width of a unit, or of its parts, would not come out whole.
+    Raises ValueError where the width of a unit, or of one of its layers, would not be a whole number.
     """
     multiple, channels = UNITS[config.unit].multiple, min(stage.channels for stage in config.stages)
     if narrow < 1 or channels // multiple % narrow or config.stem_channels % narrow:

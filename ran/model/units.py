@@ -1,14 +1,14 @@
-"""Residual units: the building block of every branch (section 3), and the other kinds that section 4.2 puts there."""
+"""Residual units: the bottleneck of all branches (section 3), and the other kinds of unit (section 4.2)."""
 
 import torch
 from torch import Tensor, nn
 
 EXPANSION = 4  # a bottleneck is this many times narrower than the unit's output
-GROUPS = 32  # of a ResNeXt unit's 3×3 convolution, which the ResNeXt paper calls its cardinality
+GROUPS = 32  # of a ResNeXt unit's 3×3 convolution; the ResNeXt paper calls this number cardinality
 
 
 def norm_relu(channels: int) -> nn.Sequential:
-    """BN-ReLU, the pre-activation that stands before every convolution. Keeps the shape (B, C, H, W)."""
+    """BN-ReLU, the pre-activation before a convolution. Keeps the shape (B, C, H, W)."""
     return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
 
 
@@ -17,10 +17,10 @@ class ResidualUnit(nn.Module):
 
     (B, in_channels, H, W) → (B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉)
 
-    The shortcut is the input itself, or, where the shape changes, a 1×1 projection of the pre-activated input.
-    `width` is the number of channels of the bottleneck, out_channels / expansion unless given. The other kinds of unit
-    differ in the static methods; in `layers`, the convolutions on the longest way through the residual branch; and in
-    `multiple`, by which out_channels must be divisible.
+    The shortcut is the input itself, or, where the shape changes, a 1×1 projection of the pre-activated input. `width`
+    is the number of channels of the bottleneck, by default out_channels / expansion. Subclasses override the static
+    methods, `layers` (the number of convolutions on the longest path of the residual branch) and `multiple`
+    (out_channels must be divisible by this number).
     """
 
     expansion = EXPANSION
@@ -37,17 +37,17 @@ class ResidualUnit(nn.Module):
 
     @staticmethod
     def preactivation(channels: int) -> nn.Sequential:
-        """What stands between a unit and all that reads it: the next unit, the mask's first 1×1, the average pool."""
+        """The layers before everything that reads a unit's output: next unit, mask's first 1×1, average pool."""
         return norm_relu(channels)
 
     @staticmethod
     def projected(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-        """The shortcut where the shape changes."""
+        """The projection shortcut, for units that change the shape."""
         return nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
 
     @staticmethod
     def convolutions(in_channels: int, out_channels: int, stride: int, width: int) -> nn.Sequential:
-        """What follows the first BN-ReLU on the residual branch."""
+        """The residual branch after the first BN-ReLU."""
         return nn.Sequential(
             nn.Conv2d(in_channels, width, 1, bias=False),
             *norm_relu(width),
@@ -78,26 +78,26 @@ class BasicUnit(ResidualUnit):
 
 
 def conv_norm(in_channels: int, out_channels: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution-BN, the pair of post-activation units. (B, in, H, W) → (B, out, ⌈H/stride⌉, ⌈W/stride⌉)."""
+    """A convolution and its BN, for post-activation units. (B, in, H, W) → (B, out, ⌈H/stride⌉, ⌈W/stride⌉)."""
     convolution = nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(out_channels))
 
 
 class PostActivationUnit(ResidualUnit):
-    """The order of the first residual networks: every convolution has its BN behind it, and a ReLU follows the sum.
+    """Post-activation unit, as in the first residual networks: BN follows every convolution, ReLU follows the sum.
 
-    So a unit hands on an activated feature, and nothing stands between it and what reads it. Subclasses say which
-    convolutions; the last one ends in BN, as the projection does.
+    The output is already activated, so the next layer needs no BN-ReLU. Subclasses define the convolutions; the
+    residual branch and the projection both end in BN.
     """
 
     @staticmethod
     def preactivation(channels: int) -> nn.Sequential:
-        """Nothing: the feature is activated."""
+        """No layers: the feature is already activated."""
         return nn.Sequential()
 
     @staticmethod
     def projected(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-        """A 1×1 projection with a BN of its own."""
+        """A 1×1 convolution followed by BN."""
         return conv_norm(in_channels, out_channels, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,25 +123,25 @@ class ResNeXtUnit(PostActivationUnit):
 
 
 class InceptionUnit(PostActivationUnit):
-    """The unit of AttentionInception: 1×1, 1×1-3×3 and 1×1-3×3-3×3 side by side, concatenated, 1×1-BN, added, ReLU.
+    """The unit of AttentionInception: 1×1, 1×1-3×3 and 1×1-3×3-3×3 in parallel, concatenated, 1×1-BN, added, ReLU.
 
     The paper says only that it is the unit of Inception-ResNet (Szegedy et al. 2017), and that the network is as large
-    as Attention-56: 31.9M parameters, 6.3 G multiply-adds. It leaves open which of the blocks A, B, C, their widths,
-    their order and their stride. Here:
+    as Attention-56: 31.9M parameters, 6.3 G multiply-adds. The paper does not say which of the blocks A, B, C is used,
+    nor their widths, the order of layers, or the stride. Chosen here:
 
-    - block A at every scale, each branch 1/8 of the unit's channels wide, as Inception-ResNet-v1 has it; only the
-      longest branch begins with half of that, so that a unit of C channels has 1.04 C² weights, a bottleneck 1.06 C²;
-    - order and projection of the ResNeXt unit; BN stands in for the original's scaling of the residual;
-    - the last convolution of every branch carries the stride, as in Inception's reduction blocks.
+    - block A at every scale, each branch 1/8 of the unit's channels wide, as in Inception-ResNet-v1; the first layer of
+      the longest branch has half of that, so that a unit of C channels has 1.04 C² weights (a bottleneck has 1.06 C²);
+    - order and projection as in the ResNeXt unit; BN replaces the original's scaling of the residual;
+    - the last convolution of every branch has the stride, as in Inception's reduction blocks.
     """
 
     expansion = 8
-    multiple = 16  # the narrowest convolution has half of 1/8
+    multiple = 16  # the narrowest convolution has 1/16 of the channels
     layers = 4
 
     @staticmethod
     def convolutions(in_channels: int, out_channels: int, stride: int, width: int) -> nn.Sequential:
-        """The three branches, and the 1×1 convolution that restores the channels."""
+        """The three branches, and the 1×1 convolution that restores the number of channels."""
         branches = ((width,), (width, width), (width // 2, width, width))
         return nn.Sequential(
             Concatenated(_branch(in_channels, stride, *widths) for widths in branches),
@@ -150,14 +150,14 @@ class InceptionUnit(PostActivationUnit):
 
 
 class Concatenated(nn.ModuleList):
-    """Branches that read the same feature; their outputs are concatenated along the channels."""
+    """Parallel branches; their outputs (B, C_i, H, W) are concatenated along the channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([branch(x) for branch in self], dim=1)
 
 
 def _branch(channels: int, stride: int, *widths: int) -> nn.Sequential:
-    """A 1×1 convolution to the first width, a 3×3 convolution to each other, BN-ReLU after every one."""
+    """A 1×1 convolution to the first width, a 3×3 convolution to each further width, BN-ReLU after each of them."""
     layers: list[nn.Module] = []
     for number, width in enumerate(widths, 1):
         kernel, step = 1 if number == 1 else 3, stride if number == len(widths) else 1

@@ -1,4 +1,4 @@
-"""A training that was cut off goes on at its last whole epoch: what is kept for that, and whose it is."""
+"""Checkpoints, from which an interrupted training resumes after its last complete epoch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ import torch
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The file of one training. `identity` says which one: network, data and schedule.
+    """The checkpoint file of one training. `identity` names the training: network, data and schedule.
 
-    It holds the metrics of every epoch so far, the sessions, and the state of each part by its name: network, optimiser
-    and learning rates, and where the schedule averages weights, their average.
+    The file holds the metrics of every epoch so far, the sessions (see `fit`), and the state of each part by name:
+    network, optimiser, learning rates, and the average of the weights where the schedule has one.
     """
 
     path: Path
     identity: str = ""
 
     def read(self) -> dict[str, Any] | None:
-        """What was kept, on the CPU; None where there is no file. Raises ValueError for another training's."""
+        """The stored state, on the CPU; None without a file. Raises ValueError for another training's checkpoint."""
         if not self.path.is_file():
             return None
         saved: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -32,8 +32,8 @@ class Checkpoint:
         return saved
 
     def write(self, parts: Mapping[str, Any], epochs: list[Any], sessions: list[Any]) -> None:
-        """Keep the state of all `parts`, whole or not at all."""
+        """Write the state of all `parts`, whole or not at all."""
         partial = self.path.with_name(self.path.name + ".partial")
-        said = {"identity": self.identity, "epochs": epochs, "sessions": sessions}
-        torch.save(said | {name: part.state_dict() for name, part in parts.items()}, partial)
+        header = {"identity": self.identity, "epochs": epochs, "sessions": sessions}
+        torch.save(header | {name: part.state_dict() for name, part in parts.items()}, partial)
         partial.replace(self.path)

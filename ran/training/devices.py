@@ -1,9 +1,9 @@
-"""Where training computes: one device alone, or several that train one network together (data parallel).
+"""Devices for training: a single device, or several for distributed, data-parallel training of one network.
 
-`join` gives the one or the other by one protocol, `Devices`, so that training is written once. Several are started by
-torchrun, on one machine or more, one process a device: `torchrun --nproc-per-node 8 -m ran.cli run …`. Each takes its
-shard of every step's batch, Lightning Fabric averages the gradients, and batch norm sees the images of all devices: the
-result is that of one device with the whole batch. The first process reports, reads checkpoints and writes the record.
+`join` returns either of them behind one protocol, `Devices`. Distributed training is started by torchrun, on one
+machine or more, with one process per device: `torchrun --nproc-per-node 8 -m ran.cli run …`. Each process takes its
+shard of every step's batch, Lightning Fabric averages the gradients, and batch norm is synchronised over all devices,
+so the result is that of a single device with the whole batch. Rank 0 reports, reads checkpoints and writes the record.
 """
 
 import datetime
@@ -15,12 +15,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-# a device that says nothing for so long has failed; one whose process ended is noticed at once
+# a device that does not answer for so long counts as failed; a process that ended is noticed at once
 TIMEOUT = datetime.timedelta(minutes=10)
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` is the GPU where there is one. Raises ValueError for a device that is not there."""
+    """The device of this name; `auto` is the GPU where there is one. Raises ValueError for an unavailable device."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
@@ -29,7 +29,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def native_bf16(device: torch.device) -> bool:
-    """Whether the processor multiplies bfloat16 itself, so that autocast gains time."""
+    """Whether the hardware has bfloat16 arithmetic, so that autocast saves time."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than torch 2.11
@@ -37,14 +37,14 @@ def native_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """bf16 autocast where the processor has it; otherwise float32 throughout."""
+    """bf16 autocast where the hardware has bfloat16 arithmetic; otherwise float32 throughout."""
     return torch.autocast(device.type, torch.bfloat16) if native_bf16(device) else nullcontext()
 
 
 class Devices(Protocol):
     """The devices that train one network, seen from the process of one of them.
 
-    `device` is this process's own, `rank` its number, counted from 0, and `count` how many there are.
+    `device` is the device of this process, `rank` its number from 0, and `count` the number of devices.
     """
 
     device: torch.device
@@ -52,26 +52,26 @@ class Devices(Protocol):
     count: int
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """What is called in training in the place of `network`, whose weights it shares."""
+        """The module to call in training instead of `network`; it shares the weights of `network`."""
 
     def backward(self, loss: Tensor, network: nn.Module, last: bool) -> None:
-        """Add up gradients; `last` says that a step of the optimiser follows. `network` is what `wrap` gave."""
+        """Add to the gradients; `last` says that an optimiser step follows. `network` is the result of `wrap`."""
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over the devices, in the shape of `values`."""
+        """The sum of `values` over all devices, in the same shape."""
 
     def gather(self, value: Any) -> list[Any]:
-        """What each device has, by rank."""
+        """The values of all devices, in the order of rank."""
 
     def from_first(self, value: Any) -> Any:
-        """What the first device has."""
+        """The value of rank 0."""
 
     def close(self) -> None:
-        """Part in good order."""
+        """Shut down the communication between devices."""
 
 
 class SingleDevice:
-    """One device alone: rank 0 of 1. See `Devices` for the methods."""
+    """A single device: rank 0 of 1. See `Devices` for the methods."""
 
     def __init__(self, device: torch.device):
         self.device, self.rank, self.count = device, 0, 1
@@ -96,7 +96,7 @@ class SingleDevice:
 
 
 class Distributed:
-    """This process's device among those that torchrun started. See `Devices` for the methods.
+    """This process's device in distributed training under torchrun. See `Devices` for the methods.
 
     Raises ValueError where Lightning Fabric is not installed.
     """
@@ -144,19 +144,19 @@ class Distributed:
 
 
 def several() -> bool:
-    """Whether torchrun has started more than this process."""
+    """Whether torchrun has started more than one process."""
     return int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks and writes."""
+    """Whether this process has rank 0, which reports and writes files."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
 def join(device: torch.device) -> Devices:
-    """`device` alone, or among the others where torchrun has started several processes.
+    """SingleDevice for `device`, or Distributed where torchrun has started several processes.
 
-    Raises ValueError where Lightning Fabric, which they need, is not installed.
+    Raises ValueError where Lightning Fabric, which Distributed needs, is not installed.
     """
     return Distributed(device) if several() else SingleDevice(device)
 
@@ -164,7 +164,8 @@ def join(device: torch.device) -> Devices:
 def synchronise(network: nn.Module, device: torch.device) -> None:
     """Replace every batch norm in `network` by one whose statistics are of the images of all devices.
 
-    On GPUs that is PyTorch's own. On CPUs, which that refuses, it is SynchronisedBatchNorm, by the same formulas.
+    On GPUs that is PyTorch's SyncBatchNorm. PyTorch has none for CPUs; there it is SynchronisedBatchNorm, by the same
+    formulas.
     """
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)
@@ -178,16 +179,16 @@ def synchronise(network: nn.Module, device: torch.device) -> None:
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the images of all devices, of which each has equally many. (B, C, H, W) → same.
+    """Batch norm over the images of all devices, with equally many on each. (B, C, H, W) → same.
 
-    Means and variances are exchanged in the forward pass, and so are their gradients in the backward pass. It is there
-    to be right, not fast: PyTorch's kernels for this are for GPUs.
+    Means and variances are exchanged in the forward pass, and their gradients in the backward pass. Written for CPUs,
+    where PyTorch has no synchronised batch norm; correct rather than fast.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        exact = x.to(self.weight.dtype)  # under autocast, x may be of a coarser one
+        exact = x.to(self.weight.dtype)  # under autocast, x may be bfloat16
         variance, mean = torch.var_mean(exact, dim=(0, 2, 3), correction=0)
         own = torch.stack([mean, variance])[None]  # (1, 2, C)
         places = torch.zeros(dist.get_world_size(), 1, 1, dtype=exact.dtype)
@@ -202,14 +203,14 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked.add_(1)
-        # eval's formula, with these statistics in the place of the running ones, and differentiable in them
+        # the formula of evaluation mode, with differentiable batch statistics in place of the running ones
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
         return torch.addcmul(shift[:, None, None], exact, scale[:, None, None]).to(x.dtype)
 
 
 class _SumOverDevices(torch.autograd.Function):
-    """The sum over all devices; its gradient is the sum of theirs, for every device's loss depends on it."""
+    """All-reduce sum. Every device's loss depends on the sum, so its gradient is the all-reduced sum of gradients."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""What makes training fast, piece by piece. Each piece can be left out, which is how `ran bench` measures it.
+"""The options that make training fast. Each can be switched off, which is how `ran bench` measures its effect.
 
-None of it changes what is computed, but for rounding: bfloat16 rounds coarsely, and compiled kernels round elsewhere.
+Results differ only by rounding: bfloat16 is less precise, and compiled kernels round differently.
 """
 
 import copy
@@ -21,20 +21,19 @@ from torch import nn
 from ran.model import ResidualAttentionNetwork, ResidualUnit
 from ran.training.devices import Devices, native_bf16
 
-KINDS = 4096  # more kinds of residual units than one process meets, over all its networks; PyTorch gives up at 8
+KINDS = 4096  # limit of recompilations, above the number of unit kinds in one process; PyTorch's default is 8
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How the steps of training are computed; `fastest` says what is best on a device.
+    """How training steps are computed; `fastest` chooses for a device. Raises ValueError for impossible options.
 
-    `channels_last`: the channels of a pixel lie side by side, as the processors' convolutions read them.
+    `channels_last`: the memory format of features and weights.
     `bf16`: convolutions and products in bfloat16 by autocast, weights and sums in float32.
     `keeps_memory`: on a CPU, memory that a step frees is kept for the next one (see `keep_freed_memory`).
-    `fused`: one kernel of the optimiser for many weights at once.
-    `compiled`: kernels for the residual unit, compiled once for each of its kinds and not for the network as a whole,
-    whose compilation would take minutes.
-    `tuned`: on a GPU, cuDNN tries its kernels for each convolution and goes on with the fastest.
+    `fused`: the fused optimiser, one kernel for many weights.
+    `compiled`: torch.compile of residual units, once for each kind; the whole network would take minutes to compile.
+    `tuned`: on a GPU, cuDNN tries its kernels for each convolution and uses the fastest.
     `graphed`: on a GPU, the kernels of a step are recorded once and then launched as one CUDA graph, so that small
     batches do not wait for Python.
     """
@@ -56,39 +55,39 @@ class Engine:
             raise ValueError("CUDA graphs need a GPU, and there is none: leave graphed at False.")
 
     def prepare(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """Move `network` to `device`, in this engine's layout; what it returns is called in training in its place.
+        """Move `network` to `device` in this engine's memory format; returns the module to call in training.
 
-        That is the network itself, or its twin with compiled units, which are compiled in the first step.
+        That is `network` itself, or its `compiled_twin`, whose units are compiled in the first step.
         """
         network.to(device, memory_format=self.layout)  # type: ignore[call-overload]
         self.settle(device)
         return compiled_twin(network) if self.compiled else network
 
     def settle(self, device: torch.device) -> None:
-        """Set what holds for the whole process: done by `prepare`, and again after the turn of another engine."""
+        """Apply the settings of the whole process: done by `prepare`; repeat it after another engine was in use."""
         torch.backends.cudnn.benchmark = self.tuned
         if device.type == "cpu":
             keep_freed_memory(self.keeps_memory)
 
     @property
     def layout(self) -> torch.memory_format:
-        """How features and weights lie in memory."""
+        """The memory format of features and weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def autocast(self, device: torch.device) -> AbstractContextManager[Any]:
-        """Where the forward pass is computed."""
+        """The context of the forward pass: bf16 autocast, or none."""
         return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
 
 
-PLAIN = Engine()  # PyTorch as it comes
+PLAIN = Engine()  # PyTorch's defaults
 
 
 def fastest(device: torch.device, devices: Devices | None = None, network: nn.Module | None = None) -> Engine:
-    """The engine that training takes on `device`.
+    """The engine for training on `device`.
 
-    On a CPU, compiled units are no faster than PyTorch's own kernels. Several devices exchange gradients and batch
-    statistics in the midst of a step, and features that are computed again change the batch norms in the midst of one:
-    both go without compiled units and graphs. Units are compiled where `can_compile` says that it is possible.
+    On a CPU, compiled units are no faster than PyTorch's own kernels. Distributed training exchanges gradients and
+    batch statistics within a step, and activation checkpointing changes the batch norms within a step: both run without
+    compiled units and CUDA graphs. Units are compiled where `can_compile` allows it.
     """
     bf16 = native_bf16(device)
     if device.type == "cpu":
@@ -99,17 +98,17 @@ def fastest(device: torch.device, devices: Devices | None = None, network: nn.Mo
 
 
 def can_compile() -> bool:
-    """Whether this machine has what compilation for a GPU starts: a C compiler, and the headers of this Python."""
+    """Whether torch.compile can work for a GPU here: it needs a C compiler and the headers of this Python."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
     return bool(compiler) and Path(sysconfig.get_path("include"), "Python.h").is_file()
 
 
 def compiled_twin(network: nn.Module, backend: str | Callable[..., Any] = "inductor") -> nn.Module:
-    """The same network with the same weights and buffers, whose residual units are compiled when they are first run.
+    """A copy of `network` that shares its weights and buffers, with residual units compiled on their first call.
 
-    Units of one kind share what was compiled. A kind is all that the kernels depend on: channels, stride and size of
-    the feature. Sizes are compiled in (dynamic=False): kernels for any size are slower, and training meets only a few.
-    `network` itself stays as written, for passes that are too few to be worth a compilation.
+    Units of one kind share the compiled code. Units are of one kind if channels, stride and size of the feature are
+    equal. Sizes are compiled in (dynamic=False): kernels for any size are slower, and training meets only a few.
+    `network` itself stays uncompiled, for uses too short to be worth a compilation.
     """
     for limit in ("recompile_limit", "accumulated_recompile_limit"):
         setattr(torch._dynamo.config, limit, max(KINDS, getattr(torch._dynamo.config, limit)))
@@ -121,20 +120,20 @@ def compiled_twin(network: nn.Module, backend: str | Callable[..., Any] = "induc
     return twin
 
 
-# of glibc's malloc.h; the values it comes to by itself when blocks of the largest size it keeps have been freed
+# from glibc's malloc.h; USUAL is what glibc adapts to once blocks of the largest size it keeps have been freed
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 KEEPING = {M_MMAP_THRESHOLD: 1 << 30, M_TRIM_THRESHOLD: -1, M_TOP_PAD: 1 << 28}  # -1: however much is free
 USUAL = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20, M_TOP_PAD: 128 << 10}
 
 
 def keep_freed_memory(keep: bool = True) -> bool:
-    """Have the C library keep what is freed, for this whole process; False where it does not, or not all of it.
+    """Make the C library keep freed memory, for the whole process; returns whether all of that worked.
 
-    That is where it is not glibc, or one so old that it refuses to keep blocks above 32 MiB; it then keeps the smaller.
+    It fails without glibc; an old glibc refuses to keep blocks above 32 MiB, and then keeps the smaller ones only.
 
-    A feature of 32 MiB or more, and with a training step's pattern many a smaller one, is returned to the system when
-    it is freed. The next step asks for it again, and the system hands out every page anew, filled with zeros: several
-    times slower than to write the feature.
+    Otherwise features of 32 MiB or more, and with the pattern of a training step many smaller ones, return to the
+    system when they are freed. The next step asks for the memory again, and the system hands out every page anew,
+    filled with zeros: several times slower than writing the feature.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -15,9 +15,9 @@ from ran.training.steps import Step
 
 
 class Evaluation(NamedTuple):
-    """Mean cross-entropy (nats), share of wrong answers in %, the predicted classes (N,), and the top-5 error in %.
+    """Mean cross-entropy (nats), error in %, the predicted classes (N,), and the top-5 error in %.
 
-    An answer is wrong by the top-5 error where the true class is not among the five likeliest.
+    The top-5 error counts images whose true class is not among the five likeliest.
     """
 
     loss: float
@@ -32,10 +32,11 @@ def train_one_epoch(
     rates: LRScheduler,
     average: AveragedModel | None = None,
 ) -> tuple[float, float]:
-    """One pass over `batches`; returns the mean cross-entropy (nats) and the training error in %, both as they went.
+    """Train on `batches`; returns mean cross-entropy (nats) and training error in %, measured during training.
 
-    `batches` are this device's share of the parts of steps, of which each takes `accumulate` of the step's schedule;
-    `average` follows the weights. The means are those over all devices. Nothing in the loop waits for the device.
+    `batches` are this device's shards, each one part of a step; `accumulate` parts (see Schedule) make a step.
+    `average` is updated after every step. Both results are means over all devices. Nothing in the loop waits for the
+    device.
     """
     step.network.train()
     for number, (images, labels) in enumerate(batches, 1):
@@ -50,7 +51,7 @@ def train_one_epoch(
 
 @torch.inference_mode()
 def evaluate(network: nn.Module, data: Data, device: torch.device, devices: Devices | None = None) -> Evaluation:
-    """Loss and errors of `network` on the whole test set, of which each device of a `devices` takes a piece."""
+    """Loss and errors of `network` on the whole test set; each of the `devices` evaluates its shard."""
     network.eval()
     devices = devices or SingleDevice(device)
     loss, within5, predictions = 0.0, 0, [torch.empty(0, dtype=torch.int64)]

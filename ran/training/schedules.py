@@ -1,4 +1,4 @@
-"""Schedules: the optimiser, its learning rate and what goes with them, as data."""
+"""Schedules: optimiser, learning rate, batch size, regularisation and augmentation of a training, with presets."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,13 +15,13 @@ from ran.data import Mixing
 class Schedule:
     """Nesterov SGD and its learning rate. The defaults are the paper's recipe for CIFAR (section 4.1).
 
-    `batch_size` is the number of images of one step of the optimiser, over all devices. Without `epochs`, training
-    lasts `iterations` steps. The policy "steps" divides the rate by 10 at `drops`, shares of training (the paper's are
-    64k and 96k of 160k steps); "one-cycle" lets it rise for `warm_up`, a share as well, and fall as a cosine.
-    `decay_all` says whether the weight decay concerns biases and batch norms too. `average`, where not 0, is the decay
-    of an exponential moving average of the weights, which is then what is evaluated and kept. A step takes its batch
-    in `accumulate` parts, one after the other, whose gradients add up; batch norm sees one part at a time. `cutout`,
-    `mixup` and `cutmix` are explained by ran.data.mixing.Mixing.
+    `batch_size` is the number of images of one optimiser step, over all devices. Without `epochs`, training lasts
+    `iterations` steps. The policy "steps" divides the rate by 10 at `drops`, fractions of training (the paper's are 64k
+    and 96k of 160k steps); "one-cycle" raises the rate during `warm_up`, also a fraction, and lowers it as a cosine.
+    `decay_all` says whether weight decay applies to biases and batch norms too. `average`, where not 0, is the decay of
+    an exponential moving average of the weights; the average is then evaluated and saved. `accumulate` is the number of
+    parts of a step, whose gradients are added up; batch norm sees one part at a time. `cutout`, `mixup` and `cutmix`
+    are explained in ran.data.mixing.Mixing.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Schedule:
 
     @property
     def mixing(self) -> Mixing:
-        """What is done to training images beside crops and flips."""
+        """Augmentation of training images in addition to crops and flips."""
         return Mixing(self.cutout, self.mixup, self.cutmix)
 
     def total(self, steps: int) -> int:
-        """Number of steps, where an epoch has `steps`."""
+        """Number of steps of the whole training, with `steps` per epoch."""
         return self.iterations if self.epochs is None else self.epochs * steps
 
     def optimiser(self, network: nn.Module, fused: bool = False) -> torch.optim.SGD:
@@ -78,12 +78,12 @@ _PAPER = Schedule("paper")
 
 
 def _recipe() -> Iterator[Schedule]:
-    """Our own recipe for CIFAR, one part more in each schedule, from `short` at the paper's length to `best`.
+    """This book's recipe for CIFAR: each schedule adds one part, from `short` at the paper's length to `best`.
 
-    The values are where the literature begins, tuned by nothing yet. Brief warm-up and no decay of biases and norms: He
-    et al. 2019, who let the rate rise in a straight line; one-cycle's rise is a cosine from a 25th of the rate, and
-    over five epochs that is no difference worth a policy of its own. Cutout of 16 pixels: DeVries and Taylor 2017, for
-    CIFAR-10. Mixup with alpha 1: Zhang et al. 2018, for CIFAR.
+    The values are from the literature and not tuned yet. Brief warm-up and no decay of biases and norms: He et al.
+    2019, whose warm-up is linear; that of one-cycle is a cosine from 1/25 of the rate, and over five epochs the
+    difference does not justify another policy. Cutout of 16 pixels: DeVries and Taylor 2017, for CIFAR-10. Mixup with
+    alpha 1: Zhang et al. 2018, for CIFAR.
     """
     schedule = replace(_ONE_CYCLE, epochs=200)
     parts: dict[str, dict[str, Any]] = {
@@ -97,7 +97,7 @@ def _recipe() -> Iterator[Schedule]:
     }
     for name, part in parts.items():
         yield (schedule := replace(schedule, name=name, **part))
-    # what might be better, to be held against `best` on images that are held out
+    # candidates, to be compared with `best` on held-out images
     yield replace(schedule, name="recipe-gentle", mixup=0.2)
     yield replace(schedule, name="recipe-cutmix", cutout=0, mixup=0.0, cutmix=1.0)
 
@@ -111,7 +111,7 @@ SCHEDULES: dict[str, Schedule] = {
         replace(_ONE_CYCLE, name="smoke", batch_size=32, weight_decay=1e-4, warm_up=0.1, epochs=None, iterations=220),
         # section 4.2
         replace(_PAPER, name="paper-imagenet", iterations=530_000, drops=(20 / 53, 40 / 53, 50 / 53)),
-        # torchvision's second recipe for ResNet-50, without mixup and its kin, at a sixth of its length
+        # torchvision's second recipe for ResNet-50, without mixup and similar augmentation, at a sixth of the length
         Schedule(
             "modern-imagenet",
             "one-cycle",

@@ -1,4 +1,4 @@
-"""One step of training on one batch: forward pass, backward pass, optimiser. As written, or as one CUDA graph."""
+"""One training step on one batch: forward pass, backward pass, optimiser. Eager, or as one CUDA graph."""
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +8,15 @@ from ran.training.devices import Devices
 from ran.training.engine import Engine
 from ran.training.schedules import Schedule
 
-WARM_UP = 3  # steps as written before a graph is recorded: kernels are compiled and chosen in them
+WARM_UP = 3  # eager steps before a graph is recorded, in which kernels are compiled and chosen
 
 
 class Step:
-    """Called with a batch, it trains on it: images (B, 3, H, W); labels (B,), or (B, classes) where they are mixed.
+    """Trains on one batch per call: images (B, 3, H, W); labels (B,), or probabilities (B, classes) with mixing.
 
-    Mixed labels are probabilities; an answer to them is right where it is the likeliest class, the first of equals.
-    `network` is what `devices.wrap` gave. Of the parts of a step (see Schedule), the `last` one moves the weights.
+    With probabilities, a prediction is right if it is the likeliest class (the first of equals). `network` is the
+    result of `devices.wrap`. With gradient accumulation (see Schedule), only the `last` part of a step updates the
+    weights.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Step:
         self.seen += len(labels)
 
     def compute(self, images: Tensor, labels: Tensor, last: bool = True) -> None:
-        """The step as written."""
+        """One step, run eagerly."""
         with self.engine.autocast(self.devices.device):
             logits = self.network(images.to(self.precision, memory_format=self.engine.layout))
         mixed = labels.ndim == 2
@@ -64,11 +65,11 @@ class Step:
 
 
 class GraphedStep(Step):
-    """The same step as one CUDA graph: recorded once, then launched at once for every batch of that shape.
+    """The same step as one CUDA graph: recorded once, then replayed for every batch of the same shape.
 
-    The first WARM_UP steps are computed as written, then one is recorded, which computes nothing, and launched. A graph
-    reads and writes the same memory each time: batches are copied to where it reads them, and so are learning rates,
-    which a schedule changes and which would otherwise be recorded as numbers.
+    The first WARM_UP steps run eagerly. Then one step is recorded, which computes nothing, and replayed. A graph reads
+    and writes the same memory each time: batches are copied into that memory. So are learning rates, which would
+    otherwise be recorded as constants. Raises ValueError for a schedule with gradient accumulation.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class GraphedStep(Step):
 
     def __call__(self, images: Tensor, labels: Tensor, last: bool = True) -> None:
         if self.done < WARM_UP:
-            # on another stream, as recording demands
+            # on another stream, as graph capture requires
             self.beside.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.beside):
                 self.compute(images, labels)

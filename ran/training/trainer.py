@@ -1,4 +1,4 @@
-"""Training (section 4.1): one path for every network, device and precision. `fit` is the whole of it."""
+"""Training (section 4.1): `fit`, one code path for every network, device and precision."""
 
 import math
 import sys
@@ -23,7 +23,7 @@ from ran.training.steps import GraphedStep, Step
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss is no longer a number."""
+    """The loss is not finite."""
 
 
 class OutOfTime(TimeoutError):
@@ -31,7 +31,7 @@ class OutOfTime(TimeoutError):
 
 
 class Fitted(NamedTuple):
-    """The metrics of every epoch, the evaluation that followed the last one, and the sessions it took (see `fit`)."""
+    """The metrics of every epoch, the evaluation after the last epoch, and the sessions of the training (see `fit`)."""
 
     epochs: list[dict[str, float]]
     final: Evaluation
@@ -54,21 +54,20 @@ def fit(
 ) -> Fitted:
     """Train `network` on `data` by `schedule` and evaluate it after every epoch; nothing is chosen by the test set.
 
-    It ends with the weights that were evaluated: where the schedule averages them, the average. `device` computes
-    alone; several `devices` (see `join`) do so together, with the same result up to rounding. `engine` says how, the
-    fastest one for the device unless given. `checkpoint`, where given, is written after every epoch, and training goes
-    on from it where it is there. It carries `identity`. It also keeps `session`, what is to be said of this call, with
-    the first epoch that it trains: those of a continued run follow each other.
+    Afterwards `network` has the weights that were evaluated: their average where the schedule has one. Training runs on
+    a single `device`, or distributed over `devices` (see `join`) with the same result up to rounding. `engine` is by
+    default the fastest for the device. `checkpoint` is written after every epoch, with `identity`; training resumes
+    from an existing one. `session` describes this call; it is added, with its first epoch, to the list of sessions.
 
     Raises ValueError for a checkpoint of another identity, TrainingDiverged when the loss is not finite, and OutOfTime
-    before an epoch that would end after `deadline` (of time.monotonic), judged by the one before.
+    before an epoch that would end after `deadline` (of time.monotonic), judged by the previous epoch.
     """
     devices = devices or SingleDevice(device or choose_device())
     trainer = Trainer(network, data, schedule, devices, engine or fastest(devices.device, devices, network))
     kept = None if checkpoint is None else Checkpoint(checkpoint, identity)
     epochs: list[dict[str, float]] = []
     sessions: list[dict[str, Any]] = []
-    # the first reads it for all: no other machine needs to see its file
+    # rank 0 reads for all devices, so other machines need no access to the file
     if saved := devices.from_first(kept.read() if kept and devices.rank == 0 else None):
         trainer.restore(saved)
         epochs, sessions = saved["epochs"], saved.get("sessions", [])  # checkpoints of older code have none
@@ -91,10 +90,10 @@ def fit(
 
 
 class Trainer:
-    """A network in training: with its batches, its optimiser and, where the schedule averages weights, their average.
+    """A network in training, with its batches, its optimiser and, where the schedule has one, its weight average.
 
-    `epochs` is how many the schedule takes, the last of which may be cut short. `parts` are what a checkpoint keeps, by
-    name. `measured` is the network that is evaluated: the one in training, or its average.
+    `epochs` is the number of epochs, of which the last may be cut short. `parts` are the states that a checkpoint
+    stores, by name. `measured` is the network that is evaluated: the one in training, or its average.
     """
 
     def __init__(self, network: nn.Module, data: Data, schedule: Schedule, devices: Devices, engine: Engine):
@@ -114,17 +113,17 @@ class Trainer:
         self.step = (GraphedStep if graphed else Step)(wrapped, self.optimiser, schedule, devices, engine)
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        """Take the state of every part from what a checkpoint kept."""
+        """Load the state of every part from a checkpoint."""
         for name, part in self.parts.items():
             part.load_state_dict(saved[name])
         for group in self.optimiser.param_groups:
-            group["fused"] = self.engine.fused or None  # of this device, whatever it was where the run began
+            group["fused"] = self.engine.fused or None  # as on this device: the run may have begun on another
 
     def epoch(self, done: int, seed: int) -> tuple[dict[str, float], Evaluation]:
-        """Train one epoch after `done` others, and evaluate; its metrics and the evaluation.
+        """Train one epoch after `done` others, and evaluate; returns the metrics and the evaluation.
 
-        An epoch's chance depends on `seed` and `done` alone, so that a continued run equals an uninterrupted one.
-        Raises TrainingDiverged where the loss is not finite.
+        Random numbers depend only on `seed` and `done`, so that a resumed run equals an uninterrupted one. Raises
+        TrainingDiverged where the loss is not finite.
         """
         generator = torch.Generator().manual_seed(seed * 1_000_003 + done)
         rate, start = self.optimiser.param_groups[0]["lr"], time.perf_counter()
@@ -164,20 +163,20 @@ class Trainer:
         return evaluate(self.measured, self.data, self.devices.device, self.devices)
 
     def finish(self) -> None:
-        """Give the network the weights that were evaluated."""
+        """Load the weights that were evaluated into the network."""
         if self.measured is not self.network:
             self.network.load_state_dict(self.measured.state_dict())
 
 
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """A copy of `network` that follows its weights and buffers as an exponential moving average.
+    """An exponential moving average of the weights and buffers of `network`, as a copy of it.
 
-    After n updates the decay is at most (1 + n) / (10 + n): the first weights are forgotten in short trainings, too.
+    After n updates the decay is at most (1 + n) / (10 + n), so that short trainings forget the initial weights, too.
     """
     average = AveragedModel(network, use_buffers=True)
 
     def follow(old: Any, new: Any, _: Any) -> None:
-        count = int(average.n_averaged)  # it stays on the CPU, so that reading it makes no GPU wait
+        count = int(average.n_averaged)  # n_averaged stays on the CPU, so reading it makes no GPU wait
         get_ema_multi_avg_fn(min(decay, (1 + count) / (10 + count)))(old, new, count)
 
     average.multi_avg_fn = follow
