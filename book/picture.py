@@ -2,10 +2,10 @@
 
     python book/picture.py --data-root PATH
 
-publishes the weights of the recorded Attention-56 beside its record (weights.safetensors), and writes 16 test images
+trains Attention-56 as recorded, or takes its weights where they are beside the record, and writes 16 test images
 in one strip (book/_static/cifar10_samples.png, lossless) and the landing picture (book/_static/attention.png). So the
-chapters can show what a network trained on photographs does, without the data set. It needs the run's own weights,
-which stay on the machine that trained it; on another one, give a new --results folder, and the run is trained again.
+chapters can show what a network trained on photographs does, without the data set. Where weights.safetensors is not
+beside the record, give a new --results folder, and the run is trained again.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import numpy as np
 from execute import ROOT
 from PIL import Image
 
-from ran.runs import Environment, RunConfig, publish, run
+from ran.runs import Environment, RunConfig, run
 from ran.study import figures
 
 CONFIG = RunConfig(dataset="cifar10", schedule="short", epochs=8)
@@ -28,14 +28,11 @@ def main() -> int:
     parser.add_argument("--data-root", default=Environment.data_root, help="folder that holds CIFAR-10")
     parser.add_argument("--results", default=Environment.results, help="folder that holds the run")
     finished = run(CONFIG, Environment(**vars(parser.parse_args())))
-    try:
-        print(publish(finished))
-    except ValueError as error:
-        print(error, file=sys.stderr)
+    if finished.network is None:
+        print(f"{finished.folder} holds no weights: give another --results folder.", file=sys.stderr)
         return 1
     static = ROOT / "book" / "_static"
     Image.fromarray(np.hstack(list(finished.data.test.images[:SAMPLES].numpy()))).save(static / "cifar10_samples.png")
-    assert finished.network is not None  # publish refused it otherwise
     figures.set_theme()
     figures.masks_over_images(finished.network, finished.data).savefig(static / "attention.png", dpi=130)
     return 0

@@ -20,7 +20,7 @@ FOR_TABLES = ("table", "cell", "profile", "budget", "jobs")  # options of `ran r
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; the options of `ran run` are the fields of RunConfig and Environment."""
+    """The argument parser; `ran run` has one option for every field of RunConfig and Environment."""
     top = argparse.ArgumentParser(
         prog="ran", description="Residual Attention Networks: look at one, train one, record it."
     )
@@ -82,12 +82,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def complain(line: str) -> None:
-    """Say what is wrong without stopping."""
+    """Print a warning to stderr."""
     print(line, file=sys.stderr)
 
 
 def with_records(name: str) -> Path:
-    """The folder of that name. Raises FileNotFoundError where there are no records in it to be read."""
+    """The path of the folder `name`. Raises FileNotFoundError if it contains neither runs/ nor smoke/."""
     folder = Path(name)
     if not any((folder / part).is_dir() for part in ("runs", "smoke")):
         raise FileNotFoundError(
@@ -98,7 +98,7 @@ def with_records(name: str) -> Path:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; 0 for success, 2 with a one-line message for bad input."""
+    """Run the command line; returns 0 for success, 1 as `run_tables` does, 2 after a one-line message for an error."""
     said = vars(parser().parse_args(words))
     command = said.pop("command")
     try:
@@ -132,7 +132,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def run_tables(said: dict[str, Any]) -> int:
-    """Run the cells of tables that have no record; 0 when all have one, 1 when some were cut off or failed."""
+    """Run the cells of tables that have no record; returns 0 if all have one now, 1 if some were cut off or failed.
+
+    Raises ValueError for options that do not go together, and for unknown names or impossible values.
+    """
     tables, names, profile, budget, jobs = (said.pop(name) for name in FOR_TABLES)
     if several():
         raise ValueError("--table goes without torchrun, which trains one run on several devices.")

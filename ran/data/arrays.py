@@ -53,7 +53,6 @@ class DataSet:
     train: ImageSet
     test: ImageSet
     skipped: ClassVar[tuple[str, ...]] = ()  # no corrupt files: a set that has any is refused
-    fingerprint: ClassVar[str] = ""  # empty: no other set has the same name
 
     @cached_property
     def checksum(self) -> str:

@@ -119,11 +119,6 @@ class FolderData:
         return digest.hexdigest()
 
     @property
-    def fingerprint(self) -> str:
-        """Tells this set from other image folders, which all have the same name."""
-        return self.checksum[:16]
-
-    @property
     def skipped(self) -> tuple[str, ...]:
         """The corrupt files, with the reasons."""
         return self.train.skipped + self.test.skipped

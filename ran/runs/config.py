@@ -1,4 +1,4 @@
-"""What a run is: a typed config that decides the result, and the environment, which does not."""
+"""The settings of a run: RunConfig, which decides the result, and Environment, which does not."""
 
 import hashlib
 import json
@@ -19,13 +19,16 @@ Typed = TypeVar("Typed")
 
 
 def option(default: Any, help: str, known: Mapping[str, Any] | None = None) -> Any:
-    """A field of a config, with the text that `ran run --help` shows and the names that it may take."""
+    """A dataclass field with the text for `ran run --help` and, in `known`, the allowed names."""
     return field(default=default, metadata={"help": help, "known": known})
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What is trained and how: everything that decides the result, and nothing that does not."""
+    """What is trained and how: all settings that decide the result, and no others.
+
+    Raises ValueError for an unknown name or an impossible value, TypeError for a wrong type.
+    """
 
     network: str = option("attention-56", "network preset", PRESETS)
     attention: str = option("arl", "attention residual learning (arl) or naive attention learning (nal)", LEARNING)
@@ -85,22 +88,22 @@ class RunConfig:
 
     @property
     def measured_on(self) -> str:
-        """The images of its errors."""
+        """The images on which the errors are measured, as text: the test set or held-out images."""
         if self.held_out:
             return f"{self.held_out:,} training images that were held out; no test image was used"
         return "the test set"
 
     @cached_property
     def recipe(self) -> Schedule:
-        """The schedule with this run's number of epochs and parts of a step."""
+        """The schedule, with `epochs` and `accumulate` of this run."""
         schedule = replace(SCHEDULES[self.schedule], accumulate=self.accumulate)
         return schedule if self.epochs is None else replace(schedule, epochs=self.epochs)
 
     @cached_property
     def id(self) -> str:
-        """A readable name and a hash of what decides the result; fields at their defaults do not enter the hash.
+        """The run's name: readable settings, and a hash of all settings that differ from their defaults.
 
-        So a field or a schedule setting that is added later leaves the names of existing records as they are.
+        Since defaults are not hashed, a new field or schedule setting leaves the names of existing records unchanged.
         """
         said = {"config": _not_default(self), "schedule": _not_default(self.recipe)}
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
@@ -116,20 +119,23 @@ class RunConfig:
         return "-".join([*what, self.schedule, length, f"seed{self.seed}", digest])
 
     def build(self, num_classes: int) -> ResidualAttentionNetwork:
-        """Its network, with new weights."""
+        """The network of this config, with new weights, for `num_classes` classes."""
         shape = {"attention": self.attention, "mask": self.mask, "gate": self.gate}
         return build(self.network, self.narrow, num_classes=num_classes, **shape)
 
     @property
     def command(self) -> str:
-        """The papermill command that repeats this run; a CIFAR set that lies elsewhere adds `-p data_root PATH`."""
+        """The papermill command that repeats this run; for data outside data/, add `-p data_root PATH`."""
         said = [f"-p {name} {shlex.quote(str(value))}" for name, value in asdict(self).items() if value is not None]
         return " ".join(["papermill", NOTEBOOK, "OUT.ipynb", *said])
 
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a run reads, writes and computes; none of it is part of what the run is."""
+    """Where a run reads, writes and computes: settings that do not enter its name or its config.
+
+    Raises ValueError for an impossible value, TypeError for a wrong type.
+    """
 
     data_root: str = option("data", "folder that holds the CIFAR sets, or train/ and val/ of an image folder")
     results: str = option("results/runs", "folder that receives one folder for every run")
@@ -143,7 +149,10 @@ class Environment:
             raise ValueError(f"workers must be at least 0, not {self.workers}.")
 
     def load(self, config: RunConfig) -> Data:
-        """The data of one run, before label noise; its test part is what is measured (see RunConfig.measured_on)."""
+        """The data of `config`, before label noise; its `test` part holds the images of RunConfig.measured_on.
+
+        Raises ValueError and FileNotFoundError as `ran.data.load` and `ran.data.hold_out` do.
+        """
         size, test_size = config.sides
         reading = {} if config.dataset in FIXED else {"size": size, "test_size": test_size, "workers": self.workers}
         data = load(config.dataset, self.data_root, **reading)
@@ -153,14 +162,14 @@ class Environment:
         return shortened(data, config.train_images)  # type: ignore[type-var]
 
     def folder(self, config: RunConfig) -> Path:
-        """The folder of one run."""
+        """The folder for the record and weights of `config`."""
         return Path(self.results) / config.id
 
 
 def parse(parameters: Mapping[str, Any]) -> tuple[RunConfig, Environment]:
-    """Make a config and environment from named values, such as a notebook's parameters.
+    """The config and environment of named values, such as a notebook's parameters.
 
-    Raises ValueError for an unknown name (with the nearest right one) or an impossible value, TypeError for a wrong
+    Raises ValueError for an impossible value or an unknown name (with the nearest known one), TypeError for a wrong
     type.
     """
     for name in parameters:
@@ -169,9 +178,9 @@ def parse(parameters: Mapping[str, Any]) -> tuple[RunConfig, Environment]:
 
 
 def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain values among a notebook's variables: its parameters, before anything else has been computed.
+    """The parameters of a notebook: all plain values in `namespace`, before the notebook computes anything else.
 
-    papermill only warns of a parameter that the notebook does not have; handing all of them to `parse` refuses it.
+    papermill only warns about unknown parameters; `parse` raises ValueError for them.
     """
     plain = (str, int, float, bool, list, dict, type(None))
     return {

@@ -1,4 +1,4 @@
-"""What equation (2) predicts, measured: the mask as a filter of the gradient that reaches the trunk (section 3)."""
+"""Measurement of equation (2), section 3: the mask as a filter of the gradient that reaches the trunk."""
 
 import pandas as pd
 import torch
@@ -12,24 +12,26 @@ BATCH = 25  # what the backward pass needs is kept: much more than a forward pas
 
 
 def gradient_filter(network: ResidualAttentionNetwork, clean: Data, noisy: Data, count: int = 200) -> pd.DataFrame:
-    """Measure in every attention module the gradient that reaches the trunk, from right and from wrong labels.
+    """Gradient norms at the trunk of every attention module, for training images with right and with wrong labels.
 
-    `network` was trained on `noisy`, which is `clean` after `with_label_noise`. Of the training images with a right and
-    of those with a wrong label, `count` each are taken, or all where there are fewer; they are not augmented. L is the
-    cross-entropy (nats) of one image with the label that it was trained on. G = ∂L/∂H, at the attended output, is what
-    the trunk would receive if this module's mask were left out of the backward pass. What it does receive, ∂L/∂T at its
-    output, is M · G for NAL and (1 + M) · G for ARL.
+    `network` was trained on `noisy`, which is `clean` after `with_label_noise`. The measurement uses up to `count`
+    images with right labels and up to `count` with wrong ones, without augmentation. L is the cross-entropy (nats) of
+    one image and its training label. G = ∂L/∂H is the gradient at the attended output: the trunk would receive G if the
+    backward pass ignored this module's mask. The trunk receives ∂L/∂T, which is M · G for NAL and (1 + M) · G for ARL.
 
-    One row for every `module` and `label` ("right", "wrong") with the number of images, `count`, and means over them:
-    `loss`; `without_mask` and `with_mask`, the norms ‖G‖ and ‖∂L/∂T‖ (L2); `ratio`, the second by the first; `filter`,
-    ‖M · G‖ / ‖G‖, which is the ratio for NAL and the share of it that the mask has for ARL; `mask`, the control, is the
-    filter of a gradient that is the same everywhere: the root mean square of M; `relative` is the filter by its
-    control, image by image, below 1 where the gradient falls on places that the mask closes. In `…_se` stands the
-    standard error.
+    Returns one row per `module` and `label` ("right", "wrong"). `count` is the number of images; the other columns are
+    means over images, and the columns that end in `_se` are standard errors:
 
-    The norms grow with the loss, which is larger for wrong labels whatever the mask does. In `ratio`, `filter` and
-    `relative` an image's loss cancels, and in `relative` also how far its mask is open: these test the claim, which
-    predicts less for wrong labels. An image without any gradient has no filter; those columns leave it out.
+    - `loss`: L;
+    - `without_mask`, `with_mask`: the L2 norms ‖G‖ and ‖∂L/∂T‖;
+    - `ratio`: ‖∂L/∂T‖ / ‖G‖;
+    - `filter`: ‖M · G‖ / ‖G‖, the same as `ratio` for NAL, and the norm of the mask term by ‖G‖ for ARL;
+    - `mask`: the root mean square of M, which is the `filter` of a uniform gradient and serves as the control;
+    - `relative`: `filter` / `mask` of each image, below 1 where the gradient is large at positions with a small mask.
+
+    The norms grow with the loss, which is larger for wrong labels whatever the mask does. `ratio`, `filter` and
+    `relative` do not depend on the scale of the gradient, and `relative` does not depend on the scale of the mask. The
+    paper's claim predicts smaller values for wrong labels. Images with zero gradient are left out of these columns.
     """
     changed = clean.train.labels != noisy.train.labels
     network.eval()  # batch norm by running statistics: no image depends on the others of its batch

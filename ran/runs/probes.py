@@ -1,4 +1,4 @@
-"""Probes: what the features and masks of a trained network are like, block by block, measured on test images."""
+"""Probes: statistics of the features and masks of a trained network, block by block, on test images."""
 
 import pandas as pd
 import torch
@@ -14,13 +14,18 @@ BATCH = 50
 
 @torch.inference_mode()
 def probe(network: ResidualAttentionNetwork, data: Data, count: int = 250) -> pd.DataFrame:
-    """Measure every block, and trunk, mask and attended features of every module, on the first `count` test images.
+    """Responses and object scores of all blocks and module branches, on the first `count` test images.
 
-    Columns: `block`, its name in the trace; `response`, the mean absolute response of its output (the paper's figure in
-    section 4.1); and, for the insides of modules where the data set knows the true objects, `auc`, the area under the
-    ROC curve of the map as a score for "this pixel is object", mean over images, and `auc_shuffled`, the same against
-    the object of another image: what a map gets that only knows where objects tend to be. The map is the mean over
-    channels of a mask, and the mean absolute value over channels of features, up-sampled to the image's size.
+    Returns one row per block, and per trunk, mask and attended features of every attention module:
+
+    - `block`: the name in the trace;
+    - `response`: the mean absolute value of the output (the paper's figure in section 4.1);
+    - `auc`: how well the branch separates object from background pixels, see `area_under_roc`;
+    - `auc_shuffled`: the control, `auc` with the object of another image. A map that only knows the typical position of
+      objects scores the same in both.
+
+    `auc` and `auc_shuffled` are NaN for whole blocks, and for data sets without object masks. The scored map is the
+    mean over channels of a mask, or the mean absolute value over channels of features, up-sampled to the image size.
     """
     part = data.test.head(count)
     device = next(network.parameters()).device
@@ -47,16 +52,17 @@ def probe(network: ResidualAttentionNetwork, data: Data, count: int = 250) -> pd
 
 
 def _map(name: str, feature: Tensor, size: torch.Size) -> Tensor:
-    """One number for every pixel. (B, C, H', W') → (B, H, W)"""
+    """The map that is scored: mean over channels, up-sampled to `size`. (B, C, H', W') → (B, H, W)"""
     flat = feature.float().mean(1, keepdim=True) if name.endswith("mask") else feature.float().abs().mean(1, True)
     return F.interpolate(flat, size=tuple(size), mode="bilinear", align_corners=True)[:, 0]
 
 
 def area_under_roc(maps: Tensor, objects: Tensor) -> float:
-    """Probability that a pixel of the object scores higher than one beside it, mean over images; ties count half.
+    """Probability that an object pixel scores higher than a background pixel, mean over images; ties count half.
 
-    `maps` (N, H, W) are scores, `objects` (N, H, W) bool. 0.5 is chance, 0 and 1 are perfect separations. By the rank
-    sum (Mann and Whitney), which equals the area under the ROC curve. An image that is all or no object is left out.
+    `maps` (N, H, W) are scores, `objects` (N, H, W) is bool. 0.5 is chance, 0 and 1 are perfect separations. Images
+    that are all object or all background are left out. Computed from the rank sum of Mann and Whitney, which equals the
+    area under the ROC curve.
     """
     inside = objects.flatten(1).numpy()
     ranks = pd.DataFrame(maps.flatten(1).numpy()).rank(axis=1).to_numpy()  # ties share the mean of their ranks

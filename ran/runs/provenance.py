@@ -1,4 +1,4 @@
-"""Where a result comes from: the processor that computed it and the state of the code; and how it is written."""
+"""Where a result comes from: the processor that computed it, and the state of the code."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from ran.files import ROOT
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """The processor that computes: its name, and for a CPU the number of threads used."""
+    """The processor of `device`: type and name, and for a CPU the number of threads used."""
     if device.type == "cuda":
         return {"device": "cuda", "name": torch.cuda.get_device_name(device)}
     name = platform.processor() or platform.machine()
@@ -26,7 +26,10 @@ def hardware(device: torch.device) -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any]:
-    """The commit, and whether package or notebooks differ from it; RAN_COMMIT stands in where there is no git."""
+    """`commit`, and `changed`: whether ran/ or notebooks/ differ from that commit.
+
+    Without git, `commit` is the environment variable RAN_COMMIT, and `changed` is None.
+    """
 
     def git(*words: str) -> str:
         return subprocess.run(

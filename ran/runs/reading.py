@@ -1,4 +1,4 @@
-"""The records of finished runs, read back: what each holds, and the measurements beside it."""
+"""Reading the records of finished runs, and the measurements stored beside them."""
 
 import json
 from collections.abc import Callable
@@ -14,9 +14,9 @@ NEEDED = ("id", "config", "schedule", "test_error", "hardware", "date", "epochs"
 
 
 def read_records(*folders: Path, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
-    """All records below `folders`, by name, each with its own `folder`; of one run, the first that is found.
+    """All records below `folders`, sorted by run id, each with its `folder`; the first one where a run has several.
 
-    A record that cannot be read or lacks a field is named and left out.
+    Records that cannot be read, lack a field or have an invalid config are reported and left out.
     """
     records: dict[str, dict[str, Any]] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*/record.json"))):
@@ -34,15 +34,18 @@ def read_records(*folders: Path, report: Callable[[str], None] = print) -> list[
 
 
 def all_records(results: Path = ROOT / "results", report: Callable[[str], None] = print) -> list[dict[str, Any]]:
-    """The records below <results>/smoke, of this machine, and where there is none, those below <results>/runs."""
+    """All records below <results>/smoke (made on this machine) and <results>/runs.
+
+    A run with a record in both has the one in smoke.
+    """
     return read_records(results / "smoke", results / "runs", report=report)
 
 
 def read_probes(record: dict[str, Any]) -> pd.DataFrame:
-    """What `probe` measured of a recorded network. Raises FileNotFoundError where that was not kept."""
+    """The table of `probe` for a recorded network. Raises FileNotFoundError if it was not stored."""
     return pd.read_csv(record["folder"] / "probes.csv")
 
 
 def read_gradients(record: dict[str, Any]) -> pd.DataFrame:
-    """What `gradient_filter` measured of a recorded network. Raises FileNotFoundError where that was not kept."""
+    """The table of `gradient_filter` for a recorded network. Raises FileNotFoundError if it was not stored."""
     return pd.read_csv(record["folder"] / "gradients.csv")

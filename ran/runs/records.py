@@ -1,4 +1,4 @@
-"""What a run leaves behind, as plain data."""
+"""The record of a run: its settings, results and provenance, as plain data for JSON."""
 
 import base64
 import datetime
@@ -28,9 +28,9 @@ VARYING_OF_EPOCHS = ("seconds", "images_per_second")
 
 
 def reproducible(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record without what depends on machine and moment: what repeating a run on equal hardware must give again.
+    """The part of a record that must be the same when the run is repeated on equal hardware.
 
-    Hardware, precision and versions stay, since rounding depends on them.
+    Dates, commits, times and speeds are left out. Hardware, precision and versions stay: rounding depends on them.
     """
     kept = {name: value for name, value in record.items() if name not in VARYING}
     epochs = [
@@ -40,7 +40,7 @@ def reproducible(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def this_session(devices: Devices) -> dict[str, Any]:
-    """When, by what code and on what a run is trained, as far as it goes in this process."""
+    """Date, code, devices, precision, hardware and versions of the training session in this process."""
     return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "git": git_state(),
@@ -59,7 +59,13 @@ def this_session(devices: Devices) -> dict[str, Any]:
 def make_record(
     config: RunConfig, data: Data, network: ResidualAttentionNetwork, session: dict[str, Any], fitted: Fitted
 ) -> dict[str, Any]:
-    """The record of a finished run, of which `session` was the last: see `ran.runs.run`."""
+    """The record of a finished run; `session` is its last session (see `this_session`).
+
+    Errors are in %, times in seconds, speeds in training images/s. All "test" values belong to the images named in
+    `measured_on`. `epochs` has the values of every epoch. Rows of `confusion` are true classes, columns are answers; it
+    is None for more than CONFUSION_CLASSES classes. `misclassified` is the text of `pack`. `sessions` is there only if
+    the run was continued.
+    """
     classes, epochs = len(data.classes), fitted.epochs
     pairs = data.test.labels * classes + fitted.final.predictions
     speed = sum(epoch["images_per_second"] for epoch in epochs) / len(epochs)  # of all devices together
@@ -94,12 +100,12 @@ def make_record(
 
 
 def pack(wrong: torch.Tensor) -> str:
-    """Which test images a network got wrong, (N,) bool in the order of the test set, as base64 of one bit an image."""
+    """`wrong`, (N,) bool in the order of the test set, as base64 text with one bit per image."""
     return base64.b64encode(np.packbits(wrong.numpy()).tobytes()).decode("ascii")
 
 
 def misclassified(record: dict[str, Any]) -> torch.Tensor | None:
-    """What `pack` wrote into a record, (N,) bool; None for a record that is older than this field."""
+    """The wrongly classified test images of a record, (N,) bool; None for older records without this field."""
     if "misclassified" not in record:
         return None
     bits = np.frombuffer(base64.b64decode(record["misclassified"]), np.uint8)
@@ -107,10 +113,10 @@ def misclassified(record: dict[str, Any]) -> torch.Tensor | None:
 
 
 def measured(record: dict[str, Any]) -> str:
-    """What the images of a record's errors are called: test, or held-out."""
+    """The name of the images on which a record's errors were measured: "test" or "held-out"."""
     return "held-out" if record["config"].get("held_out") else "test"
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """The record as it is written."""
+    """The record as JSON text, as in its file."""
     return json.dumps(record, indent=1, ensure_ascii=False) + "\n"

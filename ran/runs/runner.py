@@ -1,10 +1,10 @@
-"""One run, trained once: idempotent and resumable, it leaves one record and the measurements beside it."""
+"""Running one config: training (once, resumable), its record, and the measurements beside it."""
 
 import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,23 @@ from filelock import FileLock, Timeout
 
 from ran.data import Data, with_label_noise
 from ran.files import write_whole
-from ran.inference import save_weights
+from ran.inference import FILE, load, save_weights
 from ran.model import ResidualAttentionNetwork
 from ran.runs.config import Environment, RunConfig
 from ran.runs.gradients import gradient_filter
 from ran.runs.probes import probe
 from ran.runs.records import as_text, make_record, this_session
-from ran.training import Devices, OutOfTime, choose_device, fit, join
+from ran.training import Checkpoint, Devices, OutOfTime, TrainingDiverged, choose_device, fit, join
 
-RECORD, WEIGHTS, CHECKPOINT = "record.json", "weights.pt", "checkpoint.pt"
+RECORD, CHECKPOINT, FAILURE = "record.json", "checkpoint.pt", "failure.json"
 MEASUREMENTS = PROBES, GRADIENTS = "probes.csv", "gradients.csv"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its record (see `run`), its folder, its data set, and its trained network on the CPU.
+    """A finished run: its record (see `make_record`), folder, data set, and trained network on the CPU.
 
-    `network` is None where the record came without weights, as in a fresh clone.
+    `network` is None if the folder has a record but no weights, as in a fresh clone.
     """
 
     record: dict[str, Any]
@@ -44,16 +44,17 @@ def run(
     report: Callable[[str], None] = print,
     deadline: float | None = None,
 ) -> Run:
-    """Train `config` unless its record is there, and leave `<results>/<id>/record.json` and measurements beside it.
+    """Train `config`, unless it has a record already, and write the files of the run to <results>/<id>/.
 
-    These are probes.csv (see `probe`) and, where modules learned from noisy labels, gradients.csv (`gradient_filter`).
-    A run that was cut off, by `deadline` for instance (see `fit`), continues at its last whole epoch. Two processes
-    never train one config: the second waits and then takes the first one's record, or raises OutOfTime at `deadline`.
-    The record is described at `make_record`. Where torchrun has started several processes (see ran.training.devices),
-    they train together, and the first one writes; the others' Run has no network.
+    The files are record.json (see `make_record`), weights.safetensors, probes.csv (see `probe`) and, for attention
+    modules trained with label noise, gradients.csv (see `gradient_filter`). A training that diverges leaves
+    failure.json. A run that was cut off, for instance at `deadline` (see `fit`), continues after its last complete
+    epoch. Two processes never train one config at the same time: the second waits, and then takes the record of the
+    first. The processes of torchrun (see ran.training.devices) train together: the first one writes, and the others
+    return a Run without a network.
 
-    Raises ValueError for a record or a checkpoint of other images or of another run, TrainingDiverged when the loss is
-    not finite.
+    Raises ValueError for a record or checkpoint of other images or of another run, OutOfTime at `deadline`, and
+    TrainingDiverged if the loss is not finite.
     """
     environment = environment or Environment()
     devices = join(choose_device(environment.device))
@@ -72,7 +73,7 @@ def run(
         record = devices.from_first(_recorded(folder) if devices.rank == 0 else None)
         if record is not None:
             report(f"recorded already: {folder / RECORD}")
-            if not record["dataset"]["sha256"].startswith(data.fingerprint):
+            if record["dataset"]["sha256"] != data.checksum:
                 raise ValueError(
                     f"{folder / RECORD} is of other images than those in {environment.data_root!r}; "
                     "give another folder for results, or move it away."
@@ -80,15 +81,15 @@ def run(
         else:
             record = _train(config, data, network, devices, folder, report, deadline)
         devices.close()
-        if devices.rank > 0 or not (folder / WEIGHTS).is_file():
+        if devices.rank > 0 or not (folder / FILE).is_file():
             return Run(record, folder, data, None)
-        network.load_state_dict(torch.load(folder / WEIGHTS, weights_only=True))
+        network = _trained(folder / FILE, config)
         _measure(network.to(devices.device), config, clean, data, folder)
         return Run(record, folder, data, network.cpu().eval())
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:
-    """The record of a finished run; None where there is none."""
+    """The record in `folder`; None if there is none."""
     path = folder / RECORD
     return json.loads(path.read_text()) if path.is_file() else None
 
@@ -102,36 +103,41 @@ def _train(
     report: Callable[[str], None],
     deadline: float | None,
 ) -> dict[str, Any]:
-    """Train `network` and write weights and record, from the first process; returns the record."""
+    """Train `network`; returns the record. The first process writes weights and record."""
     report(f"{config.id} on {devices.device.type}" + (f", {devices.count} devices" if devices.count > 1 else ""))
     if config.held_out:
         report(f"what is called test below is measured on {config.measured_on}")
     session = this_session(devices)
-    fitted = fit(
-        network,
-        data,
-        config.recipe,
-        config.seed,
-        checkpoint=folder / CHECKPOINT,
-        identity=f"{config.id} {data.fingerprint}".rstrip(),
-        report=report,
-        deadline=deadline,
-        devices=devices,
-        session=session,
-    )
+    checkpoint = Checkpoint(folder / CHECKPOINT, f"{config.id} {data.checksum}")
+    try:
+        fitted = fit(
+            network,
+            data,
+            config.recipe,
+            config.seed,
+            checkpoint=checkpoint,
+            report=report,
+            deadline=deadline,
+            devices=devices,
+            session=session,
+        )
+    except TrainingDiverged as failure:
+        if devices.rank == 0:  # it is a result, too, and stays beside the run
+            write_whole(folder / FAILURE, as_text({"id": config.id, "failure": str(failure), **session}))
+        raise
     text = as_text(make_record(config, data, network, session, fitted))
     if devices.rank == 0:
-        for name in MEASUREMENTS:
-            (folder / name).unlink(missing_ok=True)  # of a training whose record was taken away
-        torch.save(network.cpu().state_dict(), folder / WEIGHTS)
+        for name in (*MEASUREMENTS, FAILURE):
+            (folder / name).unlink(missing_ok=True)  # of an earlier training
+        save_weights(folder, network, asdict(config), data.classes, data.mean, data.std)
         write_whole(folder / RECORD, text)
-        (folder / CHECKPOINT).unlink(missing_ok=True)
+        checkpoint.delete()
     record: dict[str, Any] = json.loads(text)
     return record
 
 
 def _measure(network: ResidualAttentionNetwork, config: RunConfig, clean: Data, data: Data, folder: Path) -> None:
-    """Write the measurements that are not there yet."""
+    """Write those of the measurements that are missing in `folder`."""
     measures: dict[str, Callable[[], Any]] = {PROBES: lambda: probe(network, data)}
     if config.noise and network.config.has_modules:
         measures[GRADIENTS] = lambda: gradient_filter(network, clean, data)
@@ -140,14 +146,12 @@ def _measure(network: ResidualAttentionNetwork, config: RunConfig, clean: Data, 
             write_whole(folder / name, measure().to_csv(index=False, float_format="%.6g"))
 
 
-def publish(run: Run) -> Path:
-    """Write the weights of a finished run beside its record, in float32: <folder>/weights.safetensors.
-
-    Raises ValueError where the run has none, as in a fresh clone.
-    """
-    if run.network is None:
-        raise ValueError(f"{run.folder} holds no weights; with another results folder the run is trained again.")
-    return save_weights(run.folder, run.network, run.record["config"], run.data.classes, run.data.mean, run.data.std)
+def _trained(path: Path, config: RunConfig) -> ResidualAttentionNetwork:
+    """The trained network of this run. Raises ValueError for weights that are damaged or another run's."""
+    trained = load(path)
+    if (its := RunConfig(**trained.config)) != config:
+        raise ValueError(f"{path} holds the weights of {its.id}: delete it, or put it where it belongs.")
+    return trained.network
 
 
 def _say_nothing(_: str) -> None:

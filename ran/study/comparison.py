@@ -1,4 +1,4 @@
-"""Two networks on one test set: on which images they differ, and whether that can be chance."""
+"""Comparison of two networks on the same test images, with a significance test."""
 
 from math import comb
 from typing import Any, NamedTuple
@@ -7,9 +7,9 @@ from ran.runs import misclassified
 
 
 class Paired(NamedTuple):
-    """Test images that only the first network got wrong, those that only the second did, and a probability.
+    """Numbers of test images that only the first, and only the second network got wrong; and the two-sided p-value.
 
-    `p` is that of a split at least as uneven, if each of these images were as likely on either side.
+    `p` is the probability of a split at least as uneven, if each of these images were equally likely on both sides.
     """
 
     only_first: int
@@ -18,11 +18,11 @@ class Paired(NamedTuple):
 
 
 def paired_test(first: dict[str, Any], second: dict[str, Any]) -> Paired | None:
-    """McNemar's exact test on the records of two networks; None where one does not tell which images were wrong.
+    """McNemar's exact test on the records of two networks; None if a record has no field `misclassified`.
 
     Images that both networks get right, or both wrong, say nothing about which one is better, so they are left out. The
-    test sees the chance in the test images only: another seed may still turn the order round. Raises ValueError for
-    records of different test images. Source: McNemar 1947.
+    test covers the chance in the test images only: with another seed, the other network may be the better one. Raises
+    ValueError for records of different test images. Source: McNemar 1947.
     """
     same = all(first["dataset"][name] == second["dataset"][name] for name in ("sha256", "test_images"))
     if not same or first["config"].get("held_out", 0) != second["config"].get("held_out", 0):
@@ -38,7 +38,7 @@ def paired_test(first: dict[str, Any], second: dict[str, Any]) -> Paired | None:
 
 
 def _two_sided(one: int, other: int) -> float:
-    """The probability of a split of `one + other` fair coins at least as uneven as this one."""
+    """The probability that `one + other` fair coins give a split at least as uneven as `one` to `other`."""
     count = one + other
     tail = sum(comb(count, heads) for heads in range(min(one, other) + 1))
     return min(1.0, 2 * tail / 2**count)

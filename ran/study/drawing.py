@@ -12,7 +12,7 @@ COLOURS = {"unit": "#9ecae1", "pool": "#fdd0a2", "up": "#c7e9c0", "1×1": "#dada
 
 
 class Box(NamedTuple):
-    """A drawn box: its centre and half its size, in steps to the right."""
+    """A drawn box: its centre and half its size. The unit is the horizontal distance of neighbouring mask units."""
 
     x: float
     y: float
@@ -21,10 +21,10 @@ class Box(NamedTuple):
 
 
 def attention_module(p: int = 1, t: int = 2, r: int = 1, poolings: int = 3) -> Figure:
-    """Draw an attention module with p, t, r and the number of poolings: one box is one residual unit or layer.
+    """Draw an attention module with p, t, r and the number of poolings: one box per residual unit or layer.
 
-    unit: residual unit; pool: max-pooling; up: bilinear up-sampling; 1×1: BN-ReLU-convolution. The trunk runs along
-    the top; the mask branch goes down one step a pooling, and back up.
+    Labels: unit, residual unit; pool, max-pooling; up, bilinear up-sampling; 1×1, BN-ReLU-convolution. The trunk is at
+    the top; the mask branch goes down one level per pooling, and back up.
     """
     figure, axes = plt.subplots(layout="constrained")
     split = _box(axes, "unit", 0, 0)
@@ -69,7 +69,7 @@ def attention_module(p: int = 1, t: int = 2, r: int = 1, poolings: int = 3) -> F
 
 
 def _box(axes: Axes, label: str, x: float, y: float, source: Box | None = None) -> Box:
-    """Draw a labelled box, and an arrow to it from `source`."""
+    """Draw a labelled box, and an arrow from `source` to it."""
     box = Box(x, y)
     corner, pad = (x - box.half_width, y - box.half_height), 0.06
     patch = FancyBboxPatch(
@@ -84,7 +84,7 @@ def _box(axes: Axes, label: str, x: float, y: float, source: Box | None = None) 
 
 
 def _join(axes: Axes, label: str, half_width: float, x: float, y: float, *sources: Box) -> Box:
-    """Draw the place where branches meet, and an arrow to it from each."""
+    """Draw a node where branches meet, and an arrow from each of `sources` to it."""
     style = {"boxstyle": "round,pad=0.35", "facecolor": "#f7f7f7", "edgecolor": LINE, "linewidth": 0.8}
     axes.text(x, y, label, ha="center", va="center", fontsize=8, bbox=style)
     place = Box(x, y, half_width, 0.2)
@@ -94,7 +94,7 @@ def _join(axes: Axes, label: str, half_width: float, x: float, y: float, *source
 
 
 def _arrow(axes: Axes, source: Box, target: Box) -> None:
-    """An arrow from edge to edge: along the level, down out of the floor, or up into the floor."""
+    """Draw an arrow from the edge of `source` to the edge of `target`, with a right angle between different levels."""
     start, end, bend = (source.x + source.half_width, source.y), (target.x - target.half_width, target.y), "arc3"
     if source.y > target.y:
         start, bend = (source.x, source.y - source.half_height), "angle,angleA=-90,angleB=180,rad=4"

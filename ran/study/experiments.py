@@ -1,9 +1,9 @@
 """The paper's tables as data: every row of results/paper/*.csv is one cell, and every cell is one RunConfig.
 
-A table's columns are fields of RunConfig, and `error`, the paper's number in %. What a table does not name is as in
-RunConfig, on CIFAR-10. A cell that stands in two tables is one run. A profile says how all of them are run.
+The columns of a table are fields of RunConfig, and `error`, the paper's test error in %. Other fields have their
+defaults, on CIFAR-10. The same cell in two tables is one run. A profile sets schedule, data and size for all cells.
 
-Beside them stands a table of our own, `recipe`: cells that name their schedules and have no number of the paper.
+One table, `recipe`, is our own: its cells name their schedules and have no number of the paper.
 """
 
 import os
@@ -34,11 +34,11 @@ OWN = ("recipe",)
 
 @dataclass(frozen=True)
 class Profile:
-    """How the cells of all tables are run: their schedule, and what a small trial changes beside it.
+    """How the cells of all tables are run: their schedule, and the changes for small trials.
 
-    `epochs` stands in for the schedule's own, `dataset` for the cells'; `narrow` divides the channels, by another
-    number for the networks in `narrower`. `results` is the folder for the records. `tables` are those that "all" stands
-    for, and `seeds` those of every cell, unless one is given.
+    `epochs` replaces the number of epochs of the schedule, and `dataset` the data set of the cells. `narrow` divides
+    the channels; `narrower` has other divisors for single networks. `results` is the folder for the records, `tables`
+    are the tables that "all" stands for, and every cell is run with all `seeds`, unless a seed is given.
     """
 
     schedule: str
@@ -51,7 +51,7 @@ class Profile:
     seeds: tuple[int, ...] = (RunConfig.seed,)
 
     def options(self, cell: dict[str, Any]) -> dict[str, Any]:
-        """The fields of RunConfig for a cell that varies `cell`."""
+        """The fields of RunConfig for a cell whose own fields are `cell`."""
         options = {"dataset": "cifar10", "schedule": self.schedule} | cell
         if self.epochs is not None:
             options["epochs"] = self.epochs
@@ -86,18 +86,21 @@ PROFILE_SCHEDULES = {profile.schedule for profile in PROFILES.values()}
 
 @dataclass(frozen=True)
 class Cell:
-    """One number of a table: what it varies (fields of RunConfig), and the paper's test error in %, if it has one."""
+    """One row of a table: its fields of RunConfig, `varied`, and the paper's test error in %, if there is one."""
 
     varied: dict[str, Any]
     error: float | None = None
 
     @property
     def name(self) -> str:
-        """What it varies, in one word: attention-164-nal."""
+        """The values of `varied`, joined by hyphens: attention-164-nal."""
         return "-".join(str(value) for value in self.varied.values())
 
     def config(self, profile: str = "short", **options: Any) -> RunConfig:
-        """Its run at a profile; `options` are fields that neither the table nor the profile sets."""
+        """The run of this cell at a profile; `options` are fields that neither the table nor the profile sets.
+
+        Raises ValueError for an unknown profile, and for `options` that the table or the profile sets.
+        """
         settled = PROFILES[choose("profile", profile, PROFILES)].options(self.varied)
         if clash := set(options) & set(settled):
             raise ValueError(
@@ -106,12 +109,11 @@ class Cell:
         return RunConfig(**settled, **options)
 
     def holds(self, config: Mapping[str, Any], profile: str = "short") -> bool:
-        """Whether a record of `config`, all fields of a RunConfig, stands in this cell, whatever its seed.
+        """Whether a record with this `config` (all fields of a RunConfig) belongs to this cell, with any seed.
 
-        At a profile with a data set of its own (`smoke`, `study`) it is the cell's run at that profile. Else it may be
-        of any length, and its schedule the cell's own or, where the cell names none, that of any profile: what was
-        trained by a recipe of ours stands in no table of the paper. What was measured on held-out images stands in no
-        table at all.
+        The other fields must be those of the cell's run at `profile`. At a profile without a data set of its own
+        (`short`, `paper`), the number of epochs may also differ, and so may the schedule if the cell names none: it may
+        be that of any profile, but not a recipe of ours. Runs measured on held-out images belong to no cell.
         """
         wanted = asdict(self.config(profile))
         free = {"seed"}
@@ -133,7 +135,7 @@ RECIPE_CELLS = tuple(
 
 @cache
 def table(name: str) -> tuple[Cell, ...]:
-    """The cells of one table, the paper's or ours. Raises ValueError for an unknown name, with the known ones."""
+    """The cells of a table, the paper's or ours. Raises ValueError, with the known names, for an unknown one."""
     if choose("table", name, (*TABLES, *OWN)) in OWN:
         return RECIPE_CELLS
     frame = pd.read_csv(PAPER / f"{name}.csv")
@@ -145,15 +147,16 @@ def table(name: str) -> tuple[Cell, ...]:
 
 
 def cell(table_name: str, name: str) -> Cell:
-    """One cell by its table's name and its own. Raises ValueError for an unknown one, with the known ones."""
+    """The cell `name` of a table. Raises ValueError, with the known names, for an unknown table or cell."""
     known = {each.name: each for each in table(table_name)}
     return known[choose(f"cell of {table_name}", name, known)]
 
 
 def configs(cells: Iterable[Cell], profile: str = "short", **options: Any) -> list[RunConfig]:
-    """The runs of `cells` at a profile, each once: all cells with its first seed, then with the next.
+    """The runs of `cells` at a profile, without duplicates: all cells with the first seed, then with the next.
 
-    `options` are as in Cell.config; a seed among them takes the place of the profile's seeds.
+    `options` are as in Cell.config; a `seed` among them replaces the seeds of the profile. Raises ValueError as
+    Cell.config does.
     """
     cells = list(cells)
     seeds = (options.pop("seed"),) if "seed" in options else PROFILES[choose("profile", profile, PROFILES)].seeds
@@ -162,7 +165,7 @@ def configs(cells: Iterable[Cell], profile: str = "short", **options: Any) -> li
 
 
 def parse_budget(text: str) -> float:
-    """Seconds of a time such as 90s, 25m or 2h. Raises ValueError for anything else."""
+    """The seconds in a text such as 90s, 25m or 2h. Raises ValueError for any other form."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if match is None:
         raise ValueError(f"a budget is a number and a unit, such as 90s, 25m or 2h, not {text!r}.")
@@ -176,11 +179,11 @@ def work_through(
     report: Callable[[str], None] = print,
     jobs: int = 1,
 ) -> dict[str, str]:
-    """Run what has no record yet, in order, and return {run id: reason} of what failed or was cut off.
+    """Run the configs that have no record, in order; returns {run id: reason} for those still without a record.
 
-    A failed run does not stop the others. `budget` is in seconds: when an epoch would end beyond it, the run stops at
-    its checkpoint, to be continued by the next call, and no other run begins. With several `jobs`, as many processes
-    share the processor's cores and take the next run each.
+    A failed run does not stop the others. `budget` is in seconds: if the next epoch would end after it, the run stops
+    with a checkpoint, no other run begins, and the next call continues. `jobs` is the number of processes that work at
+    the same time and share the CPU cores.
     """
     deadline = None if budget is None else time.monotonic() + budget
 
@@ -202,7 +205,7 @@ def work_through(
 def _attempt(
     config: RunConfig, environment: Environment, deadline: float | None, number: str, report: Callable[[str], None]
 ) -> tuple[str, bool]:
-    """Run one cell; why it has no record, where it has none, and whether the time is up."""
+    """Run one config; returns the reason why it has no record (empty if it has one), and whether time is up."""
 
     def say(line: str) -> None:
         report(f"{number} {line}")
@@ -233,7 +236,7 @@ def _one_by_one(attempts: Attempts) -> Iterator[tuple[str, str]]:
 
 
 def _side_by_side(attempts: Attempts, jobs: int) -> Iterator[tuple[str, str]]:
-    """The same in `jobs` processes that share the cores: threads of one process would wait for the other's."""
+    """As `_one_by_one`, in `jobs` processes. Each has its share of the threads, so that none waits for a core."""
     threads = max(1, (os.cpu_count() or 1) // jobs)
     with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
         futures = {pool.submit(attempt): name for name, attempt in attempts.items()}

@@ -1,4 +1,4 @@
-"""The pictures of this book: learning curves, masks over images, confusion matrices, each a matplotlib Figure."""
+"""The figures of the book: learning curves, masks, probes, gradients, confusion matrices, as matplotlib Figures."""
 
 from itertools import cycle
 from typing import Any
@@ -17,12 +17,12 @@ from ran.runs import measured
 
 
 def set_theme() -> None:
-    """The look of every plot in this book: colours that colour-blind readers can tell apart, on a light grid."""
+    """Set the style of all plots: colours that colour-blind readers can tell apart, on a light grid."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
 
 
 def learning_curves(record: dict[str, Any]) -> Figure:
-    """Cross-entropy (nats) and error (%) of training and test set, epoch by epoch, of one record."""
+    """Cross-entropy (nats) and error (%) on training and test set against epoch, for one record."""
     numbers = [epoch["epoch"] for epoch in record["epochs"]]
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for panel, quantity, label in zip(panels, ("loss", "error"), ("cross-entropy (nats)", "error (%)"), strict=True):
@@ -36,7 +36,7 @@ def learning_curves(record: dict[str, Any]) -> Figure:
 
 
 def test_curves(curves: dict[str, dict[str, Any]]) -> Figure:
-    """Test error (%) against epoch of several records, each by its name in `curves`."""
+    """Test error (%) against epoch for several records, {name in the legend: record}."""
     figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
     for name, record in curves.items():
         epochs = record["epochs"]
@@ -49,7 +49,7 @@ def test_curves(curves: dict[str, dict[str, Any]]) -> Figure:
 
 @torch.inference_mode()
 def soft_masks(network: ResidualAttentionNetwork, images: Tensor) -> dict[str, Tensor]:
-    """The mask of every attention module by its name, averaged over channels: {name: (B, H', W')}.
+    """The masks of all attention modules, averaged over channels: {module: (B, H', W')}.
 
     `images` are normalised, (B, 3, H, W); H', W' are the size of the module's stage.
     """
@@ -59,9 +59,9 @@ def soft_masks(network: ResidualAttentionNetwork, images: Tensor) -> dict[str, T
 
 
 def masks_over_images(network: ResidualAttentionNetwork, data: Data, count: int = 8) -> Figure:
-    """The first `count` test images, and laid over each the mean mask of the first module of every stage.
+    """The first `count` test images, with the mean mask of the first module of every stage as an overlay.
 
-    Colour runs from the smallest to the largest value of each single mask: it shows where it is higher, not how high.
+    The colours of each mask are scaled from its smallest to its largest value, so they cannot be compared across masks.
     """
     part = data.test.head(count)
     masks = {
@@ -87,10 +87,10 @@ def masks_over_images(network: ResidualAttentionNetwork, data: Data, count: int 
 
 
 def mean_absolute_response(probes: dict[str, pd.DataFrame]) -> Figure:
-    """Mean absolute response of every block, in the order of the forward pass, one line for each of `probes`.
+    """Mean absolute response of every block, in the order of the forward pass, with one line per variant.
 
-    The paper's figure in section 4.1; `probes` are tables as `ran.runs.probes.probe` gives them, of one network's
-    variants.
+    `probes` is {variant: table of `ran.runs.probes.probe`}, for variants of one network. Source: the paper's figure in
+    section 4.1.
     """
     figure, axes = plt.subplots(figsize=(9, 3.4), layout="constrained")
     for (name, table), style in zip(probes.items(), cycle(("o-", "s--", "^:")), strict=False):
@@ -109,9 +109,9 @@ def mean_absolute_response(probes: dict[str, pd.DataFrame]) -> Figure:
 
 
 def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
-    """How well trunk, mask and attended features of every module tell the object: area under ROC, beside its control.
+    """Area under the ROC curve of trunk, mask and attended features as scores for object pixels, with its control.
 
-    `probes` as in `mean_absolute_response`, of a data set with true objects.
+    `probes` is as in `mean_absolute_response`, for a data set with object masks.
     """
     tables = [
         table.dropna(subset=["auc"]).assign(
@@ -144,10 +144,10 @@ def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
 
 
 def filtered_gradients(gradients: dict[str, pd.DataFrame]) -> Figure:
-    """How much of the gradient every mask lets through, by its control, from right and from wrong labels.
+    """The part of the gradient that passes each mask, relative to its control, for right and for wrong labels.
 
-    `gradients` are tables as `ran.runs.gradients.gradient_filter` gives them, one panel each, two in a row. Drawn is
-    `relative`: at 1, the dotted line, is a gradient that is the same everywhere. Bars are two standard errors.
+    `gradients` is {title: table of `ran.runs.gradients.gradient_filter`}, one panel each, two in a row. The plot shows
+    the column `relative`; the dotted line at 1 is a uniform gradient. Bars are ± two standard errors.
     """
     lines = -(-len(gradients) // 2)
     figure, panels = plt.subplots(
@@ -172,9 +172,9 @@ def filtered_gradients(gradients: dict[str, pd.DataFrame]) -> Figure:
 
 
 def confusion_matrix(record: dict[str, Any]) -> Figure:
-    """Share of each true class (rows, %) that was given each answer (columns), of one record.
+    """Confusion matrix of one record: each row is a true class, each column an answer, in % of the true class.
 
-    A record of so many classes that it holds no matrix gives a figure that says so.
+    If the record has too many classes to hold a matrix, the figure is a note that says so.
     """
     if record["confusion"] is None:
         figure = plt.figure(figsize=(6.5, 1))

@@ -1,4 +1,4 @@
-"""The words of tables and plots: what a value, a machine, a schedule or a record is called."""
+"""Texts for tables and plots: labels of values, machines, schedules and records."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ LABELS = {
 
 
 def length(record: dict[str, Any]) -> str:
-    """The schedule of a record and how long it was: "short, 8 epochs"."""
+    """The name and length of a record's schedule: "short, 8 epochs"."""
     epochs, iterations = record["schedule"].get("epochs"), record["schedule"].get("iterations")
     count = len(record["epochs"]) if epochs else iterations
     unit = "epoch" if epochs else "iteration"
@@ -44,7 +44,7 @@ def length(record: dict[str, Any]) -> str:
 
 
 def label(value: Any) -> str:
-    """How a value of RunConfig is called in a table."""
+    """The label of a value of RunConfig in tables; numbers such as `noise` in %."""
     if isinstance(value, float):
         return f"{100 * value:g}%"
     if value in LABELS:
@@ -54,14 +54,14 @@ def label(value: Any) -> str:
 
 
 def describe(hardware: dict[str, Any]) -> str:
-    """One phrase for the processor of a record: its name, and for a CPU the number of threads."""
+    """The processor of a record as text: its name, and for a CPU the number of threads."""
     if "threads" not in hardware:
         return str(hardware["name"])
     return f"{hardware['name']}, {hardware['threads']} thread{'s' if hardware['threads'] > 1 else ''}"
 
 
 def summary(record: dict[str, Any]) -> pd.DataFrame:
-    """What a reader asks of one record first, as two columns of text."""
+    """The main facts of a record as a table of text, with the columns `question` and `answer`."""
     data, schedule = record["dataset"], record["schedule"]
     length = schedule["epochs"] or schedule["iterations"] * schedule["batch_size"] / data["train_images"]
     answers = {
@@ -87,12 +87,12 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
 
 
 def when(record: dict[str, Any]) -> str:
-    """Its date and, where it was continued, in how many sessions it was made."""
+    """The date of a record and, if the run was continued, the number of sessions."""
     return record["date"] + (f", the last of {len(record['sessions'])} sessions" if "sessions" in record else "")
 
 
 def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:
-    """`frame` as a numbered MyST table with its columns as headings, for a notebook cell to return as Markdown."""
+    """`frame` as MyST text of a numbered table; a notebook cell returns it as Markdown."""
     rows = [list(frame.columns), *frame.astype(str).to_numpy().tolist()]
     cells = ["* - " + "\n  - ".join(row) for row in rows]
     return "\n".join([f"```{{list-table}} {caption}", f":name: {name}", ":header-rows: 1", "", *cells, "```"])

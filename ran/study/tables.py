@@ -1,4 +1,4 @@
-"""The paper's tables beside what was recorded here: results/paper/*.csv and results/runs → results/tables/*.csv."""
+"""The paper's numbers beside recorded ones: results/paper/*.csv and results/runs → results/tables/*.csv."""
 
 import json
 import os
@@ -23,10 +23,10 @@ Records = Sequence[dict[str, Any]]
 
 
 def of_cell(cell: Cell, records: Records, profile: str = "short") -> list[list[dict[str, Any]]]:
-    """The records of a cell in groups of runs that differ in the seed alone, each sorted by seed.
+    """The records of a cell, in groups of runs that differ only in the seed; each group is sorted by seed.
 
-    At `short` and `paper`, these are all runs at full width on the cell's own data, by the schedule of any profile; at
-    `smoke` and `study`, the narrowed runs by their schedule, on their data set. See Cell.holds.
+    At `short` and `paper`, these are all runs at full width on the cell's data set, with the schedule of any profile.
+    At `smoke` and `study`, they are the runs of that profile. See Cell.holds.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for record in records:
@@ -37,23 +37,23 @@ def of_cell(cell: Cell, records: Records, profile: str = "short") -> list[list[d
 
 
 def schedule_settings(record: dict[str, Any]) -> str:
-    """All settings of the schedule of a record, and its length, as one text: the same for runs that are comparable."""
+    """The schedule of a record as one text: name, all settings and length. Equal for comparable runs."""
     schedule = asdict(Schedule("")) | record["schedule"]  # fields newer than the record are at their defaults
     return json.dumps([record["config"]["schedule"], schedule, len(record["epochs"])], sort_keys=True)
 
 
 def mean_error(group: Records) -> str:
-    """Test error in % of runs that differ in the seed alone: mean, and ± standard deviation where there are several."""
+    """Mean test error in % of runs that differ only in the seed, with ± standard deviation if there are several."""
     errors = [record["test_error"] for record in group]
     return f"{mean(errors):.2f}" + (f" ± {stdev(errors):.2f}" if len(errors) > 1 else "")
 
 
 def beside_paper(name: str, records: Records) -> pd.DataFrame:
-    """The table `name`, test error in %: beside each cell of the paper, or of our own, what was recorded of it.
+    """The table `name` with the paper's and the recorded test errors in %.
 
-    One row for every schedule that was recorded: runs that differ in the seed alone share it, as mean ± standard
-    deviation. The last column is the small study, where any cell has a record of it. A cell without a record says "not
-    run".
+    Every cell has one row per recorded schedule. Runs that differ only in the seed share a row, as mean ± standard
+    deviation. The last column is the small study; it is left out if no cell has a record of it. Cells without a record
+    show "not run".
     """
     rows = []
     for cell in table(name):
@@ -75,10 +75,10 @@ def beside_paper(name: str, records: Records) -> pd.DataFrame:
 
 
 def errors(name: str, records: Records) -> pd.DataFrame:
-    """The table `name` in long form, for plots: what each cell varies, `source` of the number, `error` in %, `seed`.
+    """The table `name` in long form, for plots: the cell's fields, `source`, `error` in %, and `seed`.
 
-    The sources are the paper, where it has the number, every schedule that was recorded, and the small study, as
-    a category in this order. Schedules that are called the same and differ in their settings are numbered.
+    `source` is a category in this order: the paper, if it has a number; every recorded schedule; the small study.
+    Schedules with the same name and different settings are numbered.
     """
     rows: list[dict[str, Any]] = []
     called: dict[str, list[str]] = {}  # schedules by what they are called, each with all its settings
@@ -103,9 +103,9 @@ def errors(name: str, records: Records) -> pd.DataFrame:
 
 
 def provenance(name: str, records: Records, page: Path = ROOT / "book" / "executed") -> str:
-    """Where the numbers of the table `name` come from, as MyST: every record, and the command that repeats it.
+    """The sources of the table `name` as MyST text: all its records, and the commands that repeat them.
 
-    Links are written for a notebook that is shown from the folder `page`.
+    Links to the records are relative to the folder `page`, which holds the executed notebook.
     """
 
     def link(record: dict[str, Any], text: str) -> str:
@@ -146,9 +146,9 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
 
 
 def list_cells(profile: str, records: Records) -> pd.DataFrame:
-    """Every cell of every table: its name, the paper's error, what is recorded of it, and its run at `profile`.
+    """All cells of all tables: name, the paper's error, recorded errors (both in %), and the run id at `profile`.
 
-    As in the tables, what is recorded at full size may be of another length than the profile's, and says so.
+    Runs at full size may be shorter or longer than the profile's; their length is shown.
     """
     rows = [
         {
@@ -167,9 +167,9 @@ def list_cells(profile: str, records: Records) -> pd.DataFrame:
 
 
 def write_tables(results: Path, report: Callable[[str], None] = print) -> list[Path]:
-    """Write every table, with the records of `all_records`, to <results>/tables/NAME.csv.
+    """Write all tables, with the records of `all_records`, to <results>/tables/NAME.csv; returns the paths.
 
-    A table that has not changed is not touched, so that the book is not built anew for it.
+    Files with unchanged content are not written again, so that the book is not rebuilt for them.
     """
     records = all_records(results, report)
     written = []

@@ -1,39 +1,96 @@
-"""Checkpoints, from which an interrupted training resumes after its last complete epoch."""
+"""A training that was cut off goes on at its last whole epoch: what is kept for that, and checked before it is used."""
 
-from collections.abc import Mapping
+import hashlib
+import io
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ran.files import Damaged
+
+DIGEST = hashlib.sha256().digest_size  # bytes at the end of a file: the SHA-256 of all before them
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The checkpoint file of one training. `identity` names the training: network, data and schedule.
+    """The file of one training, and beside it the one before it (`.previous`), in case the newer one gets damaged.
 
-    The file holds the metrics of every epoch so far, the sessions (see `fit`), and the state of each part by name:
-    network, optimiser, learning rates, and the average of the weights where the schedule has one.
+    `identity` says which training it is: network, schedule and data. A file holds the metrics of every epoch so far,
+    the sessions, and the state of each part by its name: network, optimiser and learning rates, and where the schedule
+    averages weights, their average.
     """
 
     path: Path
     identity: str = ""
 
-    def read(self) -> dict[str, Any] | None:
-        """The stored state, on the CPU; None without a file. Raises ValueError for another training's checkpoint."""
-        if not self.path.is_file():
-            return None
-        saved: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        if saved["identity"] != self.identity:
+    @property
+    def previous(self) -> Path:
+        """The checkpoint of one epoch earlier."""
+        return self.path.with_name(f"{self.path.name}.previous")
+
+    def read(self, report: Callable[[str], None] = print) -> dict[str, Any] | None:
+        """The newest state that is whole, on the CPU; None where there is no file.
+
+        A damaged file is named by `report`, and the one before it is taken. Raises ValueError where no file is whole,
+        and for the checkpoint of another training.
+        """
+        found = [path for path in (self.path, self.previous) if path.is_file()]
+        for path in found:
+            try:
+                saved = _read(path)
+            except Damaged as damage:
+                report(f"{path} is damaged ({damage}) and is not used")
+                continue
+            if saved["identity"] != self.identity:
+                raise ValueError(
+                    f"{path} belongs to the run {saved['identity']!r}, not to {self.identity!r}; move it away to start "
+                    "anew."
+                )
+            return saved
+        if found:
             raise ValueError(
-                f"{self.path} belongs to the run {saved['identity']!r}, not to {self.identity!r}; move it away to "
-                "start anew."
+                f"no checkpoint in {self.path.parent} is whole: delete {' and '.join(path.name for path in found)} "
+                "there to start anew."
             )
-        return saved
+        return None
 
     def write(self, parts: Mapping[str, Any], epochs: list[Any], sessions: list[Any]) -> None:
-        """Write the state of all `parts`, whole or not at all."""
-        partial = self.path.with_name(self.path.name + ".partial")
+        """Keep the state of all `parts`, whole or not at all.
+
+        What was kept before stays as `previous`, and is not touched before the new file has been read back. Raises
+        OSError where the disk does not hold what was written, or is full.
+        """
         header = {"identity": self.identity, "epochs": epochs, "sessions": sessions}
-        torch.save(header | {name: part.state_dict() for name, part in parts.items()}, partial)
+        content = io.BytesIO()
+        torch.save(header | {name: part.state_dict() for name, part in parts.items()}, content)
+        partial = self.path.with_name(self.path.name + ".partial")
+        partial.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+        try:
+            _content(partial)
+        except Damaged as damage:
+            raise OSError(f"{partial} could not be written ({damage}): look at the disk, then start again.") from damage
+        if self.path.is_file():
+            self.path.replace(self.previous)
         partial.replace(self.path)
+
+    def delete(self) -> None:
+        """Remove both files: the training is done."""
+        for path in (self.path, self.previous):
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    saved: dict[str, Any] = torch.load(io.BytesIO(_content(path)), map_location="cpu", weights_only=True)
+    return saved
+
+
+def _content(path: Path) -> bytes:
+    """What was written, without the digest. Raises Damaged where the digest is that of something else."""
+    whole = path.read_bytes()
+    content, digest = whole[:-DIGEST], whole[-DIGEST:]
+    if hashlib.sha256(content).digest() != digest:
+        raise Damaged("its checksum is wrong: it was cut off or changed, or is of an older version of this code")
+    return content

@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from multiprocessing import parent_process
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -44,8 +43,7 @@ def fit(
     schedule: Schedule,
     seed: int = 0,
     device: torch.device | None = None,
-    checkpoint: Path | None = None,
-    identity: str = "",
+    checkpoint: Checkpoint | None = None,
     report: Callable[[str], None] = print,
     deadline: float | None = None,
     devices: Devices | None = None,
@@ -56,22 +54,22 @@ def fit(
 
     Afterwards `network` has the weights that were evaluated: their average where the schedule has one. Training runs on
     a single `device`, or distributed over `devices` (see `join`) with the same result up to rounding. `engine` is by
-    default the fastest for the device. `checkpoint` is written after every epoch, with `identity`; training resumes
-    from an existing one. `session` describes this call; it is added, with its first epoch, to the list of sessions.
+    default the fastest for the device. `checkpoint` is written after every epoch, and training resumes from an
+    existing one. `session` describes this call; it is added, with its first epoch, to the list of sessions.
 
-    Raises ValueError for a checkpoint of another identity, TrainingDiverged when the loss is not finite, and OutOfTime
+    Raises ValueError for a checkpoint of another training, TrainingDiverged when the loss is not finite, and OutOfTime
     before an epoch that would end after `deadline` (of time.monotonic), judged by the previous epoch.
     """
     devices = devices or SingleDevice(device or choose_device())
     trainer = Trainer(network, data, schedule, devices, engine or fastest(devices.device, devices, network))
-    kept = None if checkpoint is None else Checkpoint(checkpoint, identity)
     epochs: list[dict[str, float]] = []
     sessions: list[dict[str, Any]] = []
     # rank 0 reads for all devices, so other machines need no access to the file
-    if saved := devices.from_first(kept.read() if kept and devices.rank == 0 else None):
+    saved = devices.from_first(checkpoint.read(report) if checkpoint and devices.rank == 0 else None)
+    if checkpoint and saved:
         trainer.restore(saved)
-        epochs, sessions = saved["epochs"], saved.get("sessions", [])  # checkpoints of older code have none
-        report(f"continued after epoch {len(epochs)} from {checkpoint}")
+        epochs, sessions = saved["epochs"], saved["sessions"]
+        report(f"continued after epoch {len(epochs)} from {checkpoint.path}")
     if len(epochs) < trainer.epochs:
         sessions = [*sessions, {"from_epoch": len(epochs) + 1, **(session or {})}]
     final = None
@@ -81,8 +79,8 @@ def fit(
             raise OutOfTime(f"out of time after epoch {len(epochs)} of {trainer.epochs}")
         metrics, final = trainer.epoch(len(epochs), seed)
         epochs.append(metrics)
-        if kept and devices.rank == 0:
-            kept.write(trainer.parts, epochs, sessions)
+        if checkpoint and devices.rank == 0:
+            checkpoint.write(trainer.parts, epochs, sessions)
         report(_line(metrics, trainer.epochs))
     final = final or trainer.evaluate()
     trainer.finish()
@@ -140,12 +138,15 @@ class Trainer:
         train_loss, train_error = train_one_epoch(self.step, (batch for _, batch in bar), self.rates, self.average)
         # of the slowest device: all wait for it
         trained = max(self.devices.gather(time.perf_counter() - start))
-        if not math.isfinite(train_loss):
-            raise TrainingDiverged(
-                f"the training loss is {train_loss} in epoch {done + 1}, at a learning rate of about {rate:.2g}. The "
-                "same run would come there again: take another schedule, of a lower rate, or another seed."
-            )
-        found = self.evaluate()
+        found = self.evaluate() if math.isfinite(train_loss) else None
+        # the last update of an epoch shows in no training loss
+        for part, loss in (("training", train_loss), ("test", found.loss if found else 0.0)):
+            if not math.isfinite(loss):
+                raise TrainingDiverged(
+                    f"the {part} loss is {loss} in epoch {done + 1}, at a learning rate of about {rate:.2g}. The same "
+                    "run would come there again: take another schedule, of a lower rate, or another seed."
+                )
+        assert found is not None
         return {
             "epoch": done + 1,
             "learning_rate": rate,

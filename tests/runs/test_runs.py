@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -19,7 +20,8 @@ from ran.files import ROOT
 from ran.model import GATES, LEARNING, MASKS, build
 from ran.runs import Environment, RunConfig, misclassified, notebook_parameters, parse, reproducible, run
 from ran.study import summary
-from ran.training import evaluate
+from ran.training import TrainingDiverged, evaluate
+from ran.training.epochs import Evaluation
 
 IMAGENET = {"network": "attention-56-imagenet", "dataset": "folder"}
 TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 64, "narrow": 4}
@@ -249,7 +251,7 @@ def test_a_record_without_weights_is_still_shown(finished, tmp_path):
 
 def test_gradients_are_measured_where_a_mask_met_noisy_labels(finished, tmp_path):
     _, _, clean = finished
-    assert {path.name for path in clean.folder.iterdir()} == {"record.json", "weights.pt", "probes.csv"}
+    assert {path.name for path in clean.folder.iterdir()} == {"record.json", "weights.safetensors", "probes.csv"}
     config, environment = parse({**TINY, "noise": 0.5, "results": str(tmp_path)})
     gradients = run(config, environment, report=lambda _: None).folder / "gradients.csv"
     first = gradients.read_bytes()
@@ -274,7 +276,7 @@ def test_a_network_without_masks_leaves_no_gradients(tmp_path):
         {**TINY, "network": "resnet-56-wide", "narrow": 2, "noise": 0.5, "results": str(tmp_path)}
     )
     done = run(config, environment, report=lambda _: None)
-    assert {path.name for path in done.folder.iterdir()} == {"record.json", "weights.pt", "probes.csv"}
+    assert {path.name for path in done.folder.iterdir()} == {"record.json", "weights.safetensors", "probes.csv"}
 
 
 def test_two_processes_do_not_train_one_run(finished):
@@ -360,3 +362,35 @@ def test_papermill_stops_before_training(tmp_path, words, message):
     assert result.returncode != 0
     assert message in result.stderr
     assert not results.exists()
+
+
+def test_a_diverged_run_leaves_its_failure_and_no_record(tmp_path, monkeypatch):
+    config, environment = parse({**TINY, "results": str(tmp_path)})
+    folder = environment.folder(config)
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "ran.training.trainer.evaluate", lambda *_: Evaluation(float("nan"), 90.0, torch.zeros(1), 50.0)
+        )
+        with pytest.raises(TrainingDiverged, match="test loss is nan"):
+            run(config, environment, report=lambda _: None)
+    assert {path.name for path in folder.iterdir()} == {"failure.json"}
+    failure = json.loads((folder / "failure.json").read_text())
+    assert failure["id"] == config.id and "test loss is nan in epoch 1" in failure["failure"] and failure["git"]
+    run(config, environment, report=lambda _: None)
+    assert (folder / "record.json").is_file() and not (folder / "failure.json").exists()
+
+
+def test_a_checkpoint_of_other_images_is_refused(tmp_path, monkeypatch):
+    config, environment = parse({**TINY, "results": str(tmp_path), "epochs": 2})
+
+    def stop(line):
+        if line.startswith("epoch   1"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, environment, report=stop)
+    whole = load("shapes")
+    other = replace(whole, test=whole.test.head(900))
+    monkeypatch.setattr("ran.runs.config.load", lambda *_: other)
+    with pytest.raises(ValueError, match="checkpoint.pt belongs to the run"):
+        run(config, environment, report=lambda _: None)

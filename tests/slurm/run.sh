@@ -62,7 +62,14 @@ same "$WORK/slurm" "$WORK/loop"
 say "failure: another run's checkpoint lies in the way of one cell"
 cell=$(basename "$WORK"/loop/*-spatial-*/)
 mkdir -p "$WORK/broken/$cell"
-"$PYTHON" -c "import sys, torch; torch.save({'identity': 'another'}, sys.argv[1])" "$WORK/broken/$cell/checkpoint.pt"
+"$PYTHON" - "$WORK/broken/$cell/checkpoint.pt" << 'EOF'
+import sys
+from pathlib import Path
+
+from ran.training import Checkpoint
+
+Checkpoint(Path(sys.argv[1]), "another").write({}, [], [])
+EOF
 ! "${SNAKEMAKE[@]}" --config "${FEW[@]}" results="$WORK/broken" &> "$WORK/failure.log"
 grep "Trying to restart" "$WORK/failure.log"
 grep -q "belongs to the run 'another'" "$WORK/broken/$cell.ipynb"

@@ -10,7 +10,7 @@ import torch
 
 from ran.data import Data, load
 from ran.model import build
-from ran.training import Devices, Fitted, Schedule, choose_device, fit, join
+from ran.training import Checkpoint, Devices, Fitted, Schedule, choose_device, fit, join
 
 SCHEDULE = Schedule("brief", batch_size=8, learning_rate=0.02, epochs=2, average=0.5, accumulate=2)
 
@@ -32,7 +32,7 @@ def train(root: str, out: Path, devices: Devices, killed_in: int | None = None) 
     network.register_forward_pre_hook(maybe_die)
     lines: list[str] = []
     checkpoint = out / "checkpoint.pt"
-    fitted = fit(network, data, SCHEDULE, checkpoint=checkpoint, identity="a", report=lines.append, devices=devices)
+    fitted = fit(network, data, SCHEDULE, checkpoint=Checkpoint(checkpoint, "a"), report=lines.append, devices=devices)
     if devices.rank == 0:
         kept = {"weights": network.state_dict(), "epochs": fitted.epochs, "lines": lines}
         torch.save(kept | {"predictions": fitted.final.predictions}, out / "done.pt")

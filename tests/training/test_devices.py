@@ -91,7 +91,7 @@ def test_one_record_of_two_devices(root, tmp_path):
     (record,) = tmp_path.glob("*/record.json")
     text = record.read_text()
     assert '"devices": 2' in text and '"images_per_second_per_device"' in text
-    assert {path.name for path in record.parent.iterdir()} == {"record.json", "weights.pt", "probes.csv"}
+    assert {path.name for path in record.parent.iterdir()} == {"record.json", "weights.safetensors", "probes.csv"}
 
 
 def test_without_fabric_the_error_names_the_extra(monkeypatch):

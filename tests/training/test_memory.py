@@ -9,7 +9,7 @@ from torch import nn
 
 from ran.data import DataSet, Shard, load
 from ran.model import build
-from ran.training import Schedule, fit
+from ran.training import Checkpoint, Schedule, fit
 
 CPU = torch.device("cpu")
 
@@ -93,8 +93,8 @@ def test_the_average_is_what_is_measured_kept_and_continued(data, tmp_path):
         torch.testing.assert_close(mine, its)
     checkpoint = tmp_path / "checkpoint.pt"
     with pytest.raises(Cut):
-        fit(expected, data, schedule, device=CPU, checkpoint=checkpoint, report=cut)
-    again = fit(expected, data, schedule, device=CPU, checkpoint=checkpoint, report=silent)
+        fit(expected, data, schedule, device=CPU, checkpoint=Checkpoint(checkpoint), report=cut)
+    again = fit(expected, data, schedule, device=CPU, checkpoint=Checkpoint(checkpoint), report=silent)
     assert again.final.loss == fitted.final.loss
     for mine, its in zip(whole.parameters(), expected.parameters(), strict=True):
         assert mine.equal(its)

@@ -14,6 +14,7 @@ from ran.training import (
     PLAIN,
     RECIPE,
     SCHEDULES,
+    Checkpoint,
     Engine,
     Schedule,
     SingleDevice,
@@ -126,10 +127,10 @@ def test_a_continued_run_equals_an_uninterrupted_one(data, tmp_path):
     checkpoint, whole, cut = tmp_path / "checkpoint.pt", small_network(), small_network()
     expected = fit(whole, data, BRIEF, seed=5, device=CPU, report=silent)
     with pytest.raises(Cut):
-        fit(cut, data, BRIEF, seed=5, device=CPU, checkpoint=checkpoint, identity="a", report=stop_after(2))
+        fit(cut, data, BRIEF, seed=5, device=CPU, checkpoint=Checkpoint(checkpoint, "a"), report=stop_after(2))
     lines = []
     other = small_network(seed=9)  # all its weights must come from the checkpoint
-    fitted = fit(other, data, BRIEF, seed=5, device=CPU, checkpoint=checkpoint, identity="a", report=lines.append)
+    fitted = fit(other, data, BRIEF, seed=5, device=CPU, checkpoint=Checkpoint(checkpoint, "a"), report=lines.append)
     assert "continued after epoch 2" in lines[0] and len(lines) == 2
     for epoch, counterpart in zip(fitted.epochs, expected.epochs, strict=True):
         assert all(epoch[key] == counterpart[key] for key in ("learning_rate", "train_loss", "test_loss", "test_error"))
@@ -146,7 +147,7 @@ def test_a_continued_run_takes_its_own_devices_optimiser(data, tmp_path, monkeyp
         return made[-1]
 
     monkeypatch.setattr(Schedule, "optimiser", optimiser)
-    options = {"device": CPU, "checkpoint": tmp_path / "checkpoint.pt"}
+    options = {"device": CPU, "checkpoint": Checkpoint(tmp_path / "checkpoint.pt")}
     with pytest.raises(Cut):
         fit(small_network(), data, BRIEF, **options, report=stop_after(1))
     with pytest.raises(Cut):
@@ -157,10 +158,10 @@ def test_a_continued_run_takes_its_own_devices_optimiser(data, tmp_path, monkeyp
 
 def test_another_runs_checkpoint_is_refused(data, tmp_path):
     checkpoint = tmp_path / "checkpoint.pt"
-    fit(small_network(), data, BRIEF, device=CPU, checkpoint=checkpoint, identity="a", report=silent)
+    fit(small_network(), data, BRIEF, device=CPU, checkpoint=Checkpoint(checkpoint, "a"), report=silent)
     before = checkpoint.read_bytes()
     with pytest.raises(ValueError, match="belongs to the run 'a', not to 'b'"):
-        fit(small_network(), data, BRIEF, device=CPU, checkpoint=checkpoint, identity="b", report=silent)
+        fit(small_network(), data, BRIEF, device=CPU, checkpoint=Checkpoint(checkpoint, "b"), report=silent)
     assert checkpoint.read_bytes() == before
 
 
