@@ -1,12 +1,12 @@
 """Data sets: arrays and image folders, augmentation, label noise, held-out images. Imports no network code."""
 
-from ran.data.arrays import DataSet, IMAGE_SIZE, ImageSet, PADDING
+from ran.data.arrays import IMAGE_SIZE, PADDING, DataSet, ImageSet
 from ran.data.cifar import DOWNLOADS, download
 from ran.data.holdout import hold_out
-from ran.data.mixing import Mixing, PLAIN
+from ran.data.mixing import PLAIN, Mixing
 from ran.data.normalisation import normalise
 from ran.data.shards import Shard
-from ran.data.sources import Data, FIXED, SOURCES, load, shortened, with_label_noise
+from ran.data.sources import FIXED, SOURCES, Data, load, shortened, with_label_noise
 
 __all__ = [
     "DOWNLOADS",

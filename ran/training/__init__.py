@@ -2,10 +2,10 @@
 
 from ran.training.checkpoint import Checkpoint
 from ran.training.devices import Devices, SingleDevice, choose_device, is_first, join, native_bf16, several
-from ran.training.engine import Engine, PLAIN, fastest, keep_freed_memory
+from ran.training.engine import PLAIN, Engine, fastest, keep_freed_memory
 from ran.training.epochs import evaluate, train_one_epoch
 from ran.training.schedules import RECIPE, SCHEDULES, Schedule
-from ran.training.steps import GraphedStep, Step, WARM_UP
+from ran.training.steps import WARM_UP, GraphedStep, Step
 from ran.training.trainer import Fitted, OutOfTime, TrainingDiverged, fit
 
 __all__ = [
