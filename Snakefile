@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ran.choices import choose
 from ran.study import PROFILES, configs, table
-from ran.runs import Environment, parse
+from ran.runs import Environment, is_recorded, parse
 
 options = dict(config)
 profile = choose("profile", options.pop("profile", "short"), PROFILES)
@@ -25,7 +25,7 @@ runs = {run.id: run for run in configs([cell for name in tables for cell in tabl
 # record was written by then. So it learns of no record and no checkpoint: which cells lack a record is asked here, when
 # a call begins, and the output is an empty mark. A mark without a record is left from an earlier call and says nothing.
 DONE = environment.results + "/{id}.done"
-missing = [name for name, run in runs.items() if not (environment.folder(run) / "record.json").is_file()]
+missing = [name for name, run in runs.items() if not is_recorded(environment.folder(run))]
 for name in missing:
     Path(DONE.format(id=name)).unlink(missing_ok=True)
 

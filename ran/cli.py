@@ -1,4 +1,4 @@
-"""The command `ran`: info, data, cells, run, tables, bench."""
+"""The command `ran`: info, data, cells, run, tables, seal, bench."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from ran.bench import PARTS, bench
 from ran.choices import choose
 from ran.data import DOWNLOADS, download
 from ran.model import PRESETS, build
-from ran.runs import Environment, RunConfig, all_records, measured, parse, run
+from ran.runs import Environment, RunConfig, all_records, measured, parse, run, seal
 from ran.study import OWN, PROFILES, TABLES, cell, configs, list_cells, parse_budget, table, work_through, write_tables
 from ran.training import TrainingDiverged, choose_device, is_first, several
 
@@ -49,6 +49,15 @@ def parser() -> argparse.ArgumentParser:
     timing.add_argument("--device", default=Environment.device, help="auto, cpu or cuda (default: %(default)s)")
     timing.add_argument("--results", default="results", help="folder that receives bench/ (default: %(default)s)")
 
+    sealing = commands.add_parser("seal", help="add version and checksum to records of older code, after a check")
+    sealing.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a record.json in the folder of its run")
+
+    _add_run(commands)
+    return top
+
+
+def _add_run(commands: Any) -> None:
+    """The command `ran run`, with the fields of RunConfig and Environment as options."""
     train = commands.add_parser("run", help="train one network, or all cells of a table, and leave records")
     train.add_argument(
         "--table",
@@ -78,7 +87,6 @@ def parser() -> argparse.ArgumentParser:
             **({"action": "store_true"} if each.type is bool else value),
             help=f"{each.metadata['help']}{': ' + ', '.join(known) if known else ''} (default: {each.default})",
         )
-    return top
 
 
 def complain(line: str) -> None:
@@ -110,6 +118,9 @@ def main(words: Sequence[str] | None = None) -> int:
         elif command == "tables":
             for path in write_tables(with_records(said["results"]), complain):
                 print(path)
+        elif command == "seal":
+            for path in said["files"]:
+                seal(path)
         elif command == "bench":
             print(bench(choose_device(said["device"]), Path(said["results"]) / "bench", said["parts"] or PARTS))
         elif command == "cells":

@@ -2,16 +2,19 @@
 
 from ran.runs.config import Environment, RunConfig, notebook_parameters, parse
 from ran.runs.provenance import git_state, hardware
-from ran.runs.reading import all_records, read_gradients, read_probes, read_records
+from ran.runs.reading import all_records, is_recorded, read_gradients, read_probes, read_records
 from ran.runs.records import measured, misclassified, reproducible
 from ran.runs.runner import run
+from ran.runs.schema import Record, seal, sealed
 
 __all__ = [
     "Environment",
+    "Record",
     "RunConfig",
     "all_records",
     "git_state",
     "hardware",
+    "is_recorded",
     "measured",
     "misclassified",
     "notebook_parameters",
@@ -21,4 +24,6 @@ __all__ = [
     "read_records",
     "reproducible",
     "run",
+    "seal",
+    "sealed",
 ]

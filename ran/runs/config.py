@@ -105,9 +105,13 @@ class RunConfig:
 
         Since defaults are not hashed, a new field or schedule setting leaves the names of existing records unchanged.
         """
-        said = {"config": _not_default(self), "schedule": _not_default(self.recipe)}
+        return self.name_by(self.recipe)
+
+    def name_by(self, schedule: Schedule) -> str:
+        """The name of this run by the settings of `schedule`, which may have changed since it was recorded."""
+        said = {"config": _not_default(self), "schedule": _not_default(schedule)}
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
-        length = f"{self.recipe.epochs}ep" if self.recipe.epochs else f"{self.recipe.iterations}it"
+        length = f"{schedule.epochs}ep" if schedule.epochs else f"{schedule.iterations}it"
         attention = [self.attention] if PRESETS[self.network].has_modules else []
         sides = "to".join(str(side) for side in dict.fromkeys(self.sides))
         size = [] if self.dataset in FIXED else [sides]

@@ -1,36 +1,39 @@
 """Reading the records of finished runs, and the measurements stored beside them."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from ran.files import ROOT
-from ran.runs.config import parse
-
-NEEDED = ("id", "config", "schedule", "test_error", "hardware", "date", "epochs")
+from ran.files import ROOT, Damaged
+from ran.runs.schema import read_record
 
 
 def read_records(*folders: Path, report: Callable[[str], None] = print) -> list[dict[str, Any]]:
-    """All records below `folders`, sorted by run id, each with its `folder`; the first one where a run has several.
+    """All records in the run folders below `folders`, sorted by id, each with its `folder` (a Path) added.
 
-    Records that cannot be read, lack a field or have an invalid config are reported and left out.
+    If two folders hold the record of one run, the first is taken. A record that is not whole (see `read_record`) is
+    reported and left out.
     """
     records: dict[str, dict[str, Any]] = {}
     for path in (path for folder in folders for path in sorted(folder.glob("*/record.json"))):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            lacking = [name for name in NEEDED if name not in record]
-            if lacking:
-                raise ValueError(f"it lacks {', '.join(lacking)}")
-            parse(record["config"])
-        except (ValueError, TypeError) as error:
-            report(f"{path} is left out: it is not a whole record ({error})")
+            record = read_record(path)
+        except (Damaged, OSError) as error:
+            report(f"{error}; it is left out")
             continue
         records.setdefault(record["id"], record | {"folder": path.parent})
     return [records[name] for name in sorted(records)]
+
+
+def is_recorded(folder: Path) -> bool:
+    """Whether the folder of a run holds a whole record."""
+    try:
+        read_record(folder / "record.json")
+    except (Damaged, OSError):
+        return False
+    return True
 
 
 def all_records(results: Path = ROOT / "results", report: Callable[[str], None] = print) -> list[dict[str, Any]]:

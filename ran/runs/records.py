@@ -23,7 +23,7 @@ CONFUSION_CLASSES = 100  # the confusion matrix of more classes is no small text
 
 
 # what depends on machine and moment: two records of one run may differ in it, and in nothing else
-VARYING = ("date", "git", "sessions", "wall_seconds", "images_per_second", "images_per_second_per_device")
+VARYING = ("sha256", "date", "git", "sessions", "wall_seconds", "images_per_second", "images_per_second_per_device")
 VARYING_OF_EPOCHS = ("seconds", "images_per_second")
 
 

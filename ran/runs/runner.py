@@ -12,13 +12,14 @@ import torch
 from filelock import FileLock, Timeout
 
 from ran.data import Data, with_label_noise
-from ran.files import write_whole
+from ran.files import Damaged, write_whole
 from ran.inference import FILE, load, save_weights
 from ran.model import ResidualAttentionNetwork
 from ran.runs.config import Environment, RunConfig
 from ran.runs.gradients import gradient_filter
 from ran.runs.probes import probe
 from ran.runs.records import as_text, make_record, this_session
+from ran.runs.schema import read_record, sealed
 from ran.training import Checkpoint, Devices, OutOfTime, TrainingDiverged, choose_device, fit, join
 
 RECORD, CHECKPOINT, FAILURE = "record.json", "checkpoint.pt", "failure.json"
@@ -89,9 +90,12 @@ def run(
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:
-    """The record in `folder`; None if there is none."""
+    """The record in `folder`; None if there is none. Raises ValueError for one that is not whole."""
     path = folder / RECORD
-    return json.loads(path.read_text()) if path.is_file() else None
+    try:
+        return read_record(path) if path.is_file() else None
+    except Damaged as damage:
+        raise ValueError(f"{damage}: move it away, and the run is trained anew.") from damage
 
 
 def _train(
@@ -125,7 +129,7 @@ def _train(
         if devices.rank == 0:  # it is a result, too, and stays beside the run
             write_whole(folder / FAILURE, as_text({"id": config.id, "failure": str(failure), **session}))
         raise
-    text = as_text(make_record(config, data, network, session, fitted))
+    text = as_text(sealed(make_record(config, data, network, session, fitted)))
     if devices.rank == 0:
         for name in (*MEASUREMENTS, FAILURE):
             (folder / name).unlink(missing_ok=True)  # of an earlier training

@@ -22,7 +22,7 @@ import torch
 
 from ran.choices import choose
 from ran.files import ROOT
-from ran.runs import Environment, RunConfig, run
+from ran.runs import Environment, RunConfig, is_recorded, run
 from ran.training import RECIPE, OutOfTime
 
 PAPER = ROOT / "results" / "paper"
@@ -188,7 +188,7 @@ def work_through(
     deadline = None if budget is None else time.monotonic() + budget
 
     def recorded(config: RunConfig) -> bool:
-        return (environment.folder(config) / "record.json").is_file()
+        return is_recorded(environment.folder(config))
 
     missing = [config for config in configs if not recorded(config)]
     attempts = {

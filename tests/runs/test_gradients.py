@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from test_folders import draw
+from drawn import draw
 from torch import nn
 
 from ran.data import load, shortened, with_label_noise

@@ -3,12 +3,12 @@
 import json
 import os
 import time
-from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
 import torch
 from filelock import FileLock
+from recorded import a_record, put
 
 from ran.cli import main
 from ran.runs import Environment, RunConfig
@@ -116,10 +116,7 @@ def test_budgets_are_times():
 
 def test_the_list_of_cells_says_what_is_recorded(tmp_path, capsys):
     config = cell("arl_vs_nal", "attention-164-nal").config("smoke")
-    Environment(results=str(tmp_path / "smoke")).folder(config).mkdir(parents=True)
-    record = {"id": config.id, "config": asdict(config), "schedule": {"epochs": 1}, "test_error": 12.5}
-    record |= {"hardware": {}, "date": "", "epochs": [{}]}
-    (tmp_path / "smoke" / config.id / "record.json").write_text(json.dumps(record))
+    put(tmp_path / "smoke", a_record(config, 12.5))
     assert main(["cells", "--profile", "smoke", "--results", str(tmp_path)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 1 + 35 + len(table("recipe"))
@@ -205,8 +202,7 @@ def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(tmp_path, monk
         now[0] += 599.9 if "epoch   1" in line else 0
 
     recorded = tiny(2)
-    environment.folder(recorded).mkdir()
-    (environment.folder(recorded) / "record.json").write_text("{}")
+    put(tmp_path, a_record(recorded))
     unfinished = work_through([first, second, recorded], environment, 600, slow)
     assert list(unfinished) == [first.id, second.id] and "out of time after epoch 1 of 2" in unfinished[first.id]
     assert not (environment.folder(first) / "record.json").exists() and not environment.folder(second).exists()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from recorded import a_record, put
 
 from ran.files import ROOT
 from ran.runs import Environment
@@ -20,7 +21,8 @@ def test_the_jobs_are_exactly_the_cells_without_a_record(tmp_path):
     for run in (finished, stale):
         environment.folder(run).mkdir()
         (tmp_path / f"{run.id}.done").touch()  # the mark of an earlier call: it counts for nothing
-    (environment.folder(finished) / "record.json").touch()
+    put(tmp_path, a_record(finished))
+    (environment.folder(stale) / "record.json").write_text("{}")  # damaged: it is no record
 
     said = ["profile=smoke", "tables=attention_types,mask_structures", "train_images=64", f"results={tmp_path}"]
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--config", *said]

@@ -1,10 +1,12 @@
 """Tables: the paper's number beside the recorded one, from records alone."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pandas as pd
 import pytest
+from recorded import a_record
+from recorded import put as put_records
 
 from ran.cli import main
 from ran.files import ROOT
@@ -12,19 +14,13 @@ from ran.runs import RunConfig, all_records, read_records
 from ran.study import errors, provenance, write_tables
 from ran.study.tables import STUDY
 
+CONFIG = RunConfig(dataset="cifar10", schedule="short", epochs=2, seed=4)
+STUDIED = RunConfig(narrow=2, schedule="short", epochs=12)
 
-def record(network="attention-56", attention="arl", dataset="cifar10", **changes):
-    config = {"network": network, "attention": attention, "mask": "encoder-decoder", "gate": "mixed"}
-    config |= {"dataset": dataset, "schedule": "short", "epochs": 2, "seed": 4, "train_images": None}
-    return {
-        "id": f"{network}-{attention}-{dataset}",
-        "config": config,
-        "schedule": {"epochs": 2},
-        "test_error": 12.344,
-        "hardware": {"device": "cpu", "name": "A processor", "threads": 2},
-        "date": "2026-01-02",
-        "epochs": [{}, {}],
-    } | changes
+
+def record(error=12.344, changed=None, **fields):
+    """The record of a run at full size on CIFAR-10; `fields` are of its config, `changed` of its schedule."""
+    return a_record(replace(CONFIG, **fields), error, changed)
 
 
 @pytest.fixture
@@ -32,10 +28,7 @@ def results(tmp_path):
     """Put records into a folder and read one of the tables that are written from it."""
 
     def put(*records, table="arl_vs_nal", below="runs"):
-        for each in records:
-            folder = tmp_path / below / each["id"]
-            folder.mkdir(parents=True)
-            (folder / "record.json").write_text(json.dumps(each))
+        put_records(tmp_path / below, *records)
         write_tables(tmp_path, report=lambda _: None)
         return pd.read_csv(tmp_path / "tables" / f"{table}.csv", dtype=str, keep_default_na=False)
 
@@ -63,9 +56,8 @@ def test_one_run_stands_in_all_its_tables(results):
 
 
 def test_seeds_are_averaged_and_schedules_kept_apart(results):
-    other_seed, longer = record(test_error=14.34, id="b"), record(test_error=9.0, id="c", epochs=[{}] * 30)
-    other_seed["config"] |= {"seed": 5}
-    other_rate = record(test_error=20.0, id="d", schedule={"epochs": 2, "learning_rate": 9})
+    other_seed, longer = record(14.34, seed=5), record(9.0, epochs=30)
+    other_rate = record(20.0, {"learning_rate": 9.0})
     table = results(record(), other_seed, longer, other_rate)
     rows = table[(table.Network == "Attention\u201156") & (table.Learning == "ARL")].set_index("Schedule")
     assert rows.loc["short, 2 epochs", "Recorded"].tolist() == ["13.34 ± 1.41", "20.00"]
@@ -74,18 +66,13 @@ def test_seeds_are_averaged_and_schedules_kept_apart(results):
 
 
 def test_the_study_has_a_column_of_its_own(results):
-    trial = RunConfig(narrow=2, schedule="short", epochs=12)
-    trial = {"config": asdict(trial), "id": trial.id, "schedule": {"iterations": 9, "epochs": None}}
-    other_width = record(config=trial["config"] | {"narrow": 4}, id="other")
-    table = results(record(), record(**trial, test_error=50.0), other_width)
+    table = results(record(), a_record(STUDIED, 50.0), a_record(replace(STUDIED, narrow=4), 9.0))
     assert table[STUDY].tolist() == ["not run", "50.00", *["not run"] * 6]
     assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
 
 
 def test_numbers_for_plots_name_their_source(results, tmp_path):
-    trial = RunConfig(narrow=2, schedule="short", epochs=12)
-    trial = {"config": asdict(trial), "id": trial.id, "schedule": {"iterations": 9, "epochs": None}, "test_error": 50.0}
-    results(record(), record(**trial))
+    results(record(), a_record(STUDIED, 50.0))
     frame = errors("arl_vs_nal", all_records(tmp_path))
     assert frame.source.value_counts().to_dict() == {"paper": 8, "recorded: short, 2 epochs": 1, STUDY.lower(): 1}
     own = frame[frame.source != "paper"]
@@ -96,20 +83,15 @@ def test_numbers_for_plots_name_their_source(results, tmp_path):
 
 
 def test_only_runs_by_its_profile_belong_to_the_study(results, tmp_path):
-    trial = RunConfig(narrow=2, schedule="short", epochs=12)
-    longer, other = replace(trial, epochs=13), replace(trial, schedule="smoke")
-    results(
-        *(record(config=asdict(each), id=each.id, test_error=error) for each, error in ((longer, 9.0), (other, 8.0))),
-        record(config=asdict(trial), id=trial.id, test_error=50.0),
-    )
+    longer, other = replace(STUDIED, epochs=13), replace(STUDIED, schedule="smoke")
+    results(a_record(longer, 9.0), a_record(other, 8.0), a_record(STUDIED, 50.0))
     frame = errors("arl_vs_nal", all_records(tmp_path))
     assert frame[frame.source != "paper"].error.tolist() == [50.0]
 
 
 def test_sources_have_one_order_and_other_settings_another_name(results, tmp_path):
-    trial = RunConfig(narrow=2, schedule="short", epochs=12, attention="nal")  # before the recorded run
-    other_rate = record(test_error=20.0, id="d", schedule={"epochs": 2, "learning_rate": 9})
-    results(record(), other_rate, record(config=asdict(trial), id=trial.id, test_error=50.0))
+    before = a_record(replace(STUDIED, attention="nal"), 50.0)  # in the table before the recorded run
+    results(record(), record(20.0, {"learning_rate": 9.0}), before)
     frame = errors("arl_vs_nal", all_records(tmp_path))
     of_source = frame.groupby("source", observed=True).error.apply(list)
     assert of_source.index.tolist() == [
@@ -122,14 +104,13 @@ def test_sources_have_one_order_and_other_settings_another_name(results, tmp_pat
 
 
 def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
-    command = "papermill notebooks/run.ipynb OUT.ipynb -p network attention-56 " + "-p attention arl " * 6
-    results(record(command=command.strip(), wall_seconds=6027.4))
+    results(record(), table="arl_vs_nal")
+    command = CONFIG.command
     text = provenance("arl_vs_nal", all_records(tmp_path), page=tmp_path / "book")
     assert (
-        "**Attention\u201156, ARL**: 12.34%, short, 2 epochs, seed 4; A processor, 2 threads; 6,027 s; 2026-01-02"
-        in text
+        "**Attention\u201156, ARL**: 12.34%, short, 2 epochs, seed 4; A processor, 2 threads; 60 s; 2026-01-02" in text
     )
-    assert "{download}`record <../runs/attention-56-arl-cifar10/record.json>`" in text
+    assert f"{{download}}`record <../runs/{CONFIG.id}/record.json>`" in text
     block = text.split("```bash\n")[1].split("```")[0]
     assert block.replace("\\\n", "").split() == command.split()  # a shell joins the lines to the same words
     assert "**Not run** at full size: Attention\u201156, NAL; Attention\u201192, NAL" in text
@@ -139,18 +120,13 @@ def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
 
 
 def test_other_data_variants_and_subsets_do_not_count(results):
-    other_mask, subset, noisy = record(id="b"), record(id="c"), record(id="d")
-    other_mask["config"] |= {"mask": "local-convolutions"}
-    subset["config"] |= {"train_images": 500}
-    noisy["config"] |= {"noise": 0.1}
-    table = results(record(dataset="shapes"), other_mask, subset, noisy)
+    others = (record(mask="local-convolutions"), record(train_images=500), record(noise=0.1))
+    table = results(record(dataset="shapes"), *others)
     assert set(table["Recorded"]) == {"not run"}
 
 
 def test_a_recipe_of_ours_stands_in_its_own_table_only(results, tmp_path):
-    best = record(network="attention-92", id="best", schedule={"epochs": 200}, epochs=[{}] * 200)
-    best |= {"command": "papermill", "wall_seconds": 1.0}
-    best["config"] |= {"schedule": "best", "epochs": None}
+    best = record(network="attention-92", schedule="best", epochs=None)
     table = results(best, record(network="attention-92"), table="recipe")
     assert list(table.columns) == ["Network", "Recipe", "Recorded", "Schedule", "Seeds"]  # no paper's number
     rows = table[table.Recorded != "not run"].to_numpy().tolist()
@@ -164,20 +140,17 @@ def test_a_recipe_of_ours_stands_in_its_own_table_only(results, tmp_path):
 
 
 def test_a_broken_record_is_named_and_the_others_appear(tmp_path):
-    for each in (record(), record(attention="nal")):
-        (tmp_path / each["id"]).mkdir()
-        (tmp_path / each["id"] / "record.json").write_text(json.dumps(each))
-    wrong = record(id="wrong", config={"network": "attention-57"})
-    for name, text in (("torn", "{"), ("lacking", json.dumps({"id": "x", "config": {}})), ("wrong", json.dumps(wrong))):
+    put_records(tmp_path, record(), record(attention="nal"))
+    for name, text in (("torn", "{"), ("nothing", "null"), ("copied", json.dumps(record(seed=5)))):
         (tmp_path / name).mkdir()
         (tmp_path / name / "record.json").write_text(text)
     lines = []
     records = read_records(tmp_path, report=lines.append)
-    assert [each["id"] for each in records] == ["attention-56-arl-cifar10", "attention-56-nal-cifar10"]
-    assert len(lines) == 3
-    assert "lacking" in lines[0] and "it lacks schedule, test_error, hardware" in lines[0]
-    assert "torn" in lines[1] and "not a whole record" in lines[1]
-    assert "wrong" in lines[2] and "unknown network 'attention-57'" in lines[2]
+    assert [each["config"]["attention"] for each in records] == ["arl", "nal"]
+    assert len(lines) == 3 and all("not a whole record" in line and "left out" in line for line in lines)
+    assert "copied" in lines[0] and "it is of the run" in lines[0]
+    assert "nothing" in lines[1] and "it is no record" in lines[1]
+    assert "torn" in lines[2]
 
 
 def test_an_unchanged_table_is_not_touched(results, tmp_path):
