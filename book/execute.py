@@ -65,6 +65,15 @@ def fingerprint(source: Path, root: Path = ROOT) -> str:
     return digest.hexdigest()
 
 
+def shown(notebook: dict[str, Any]) -> str:
+    """SHA-256 of what an executed notebook shows beside its source: outputs, their order, injected parameters."""
+    cells = [
+        [cell_text(cell), cell.get("outputs"), cell.get("execution_count"), cell["metadata"].get("tags")]
+        for cell in notebook["cells"]
+    ]
+    return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()
+
+
 def faults(executed: Path, root: Path = ROOT) -> list[str]:
     """Reasons not to show an executed notebook; none if it is whole, without errors, and no older than its source."""
     source = root / "notebooks" / executed.name
@@ -75,7 +84,7 @@ def faults(executed: Path, root: Path = ROOT) -> list[str]:
     try:
         notebook = read_notebook(executed)
         cells = notebook["cells"]
-        recorded = notebook["metadata"].get("ran", {}).get("fingerprint")
+        recorded, outputs = (notebook["metadata"].get("ran", {}).get(name) for name in ("fingerprint", "shown"))
     except (ValueError, KeyError, TypeError) as error:
         return [f"it is not a notebook: {error!r}"]
     found = []
@@ -91,6 +100,8 @@ def faults(executed: Path, root: Path = ROOT) -> list[str]:
         found.append(f"its cells are not those of notebooks/{source.name}")
     elif recorded != fingerprint(source, root):
         found.append(f"it is older than notebooks/{source.name}, the package ran or the records that it shows")
+    elif outputs != shown(notebook):
+        found.append("its outputs are not those of the execution: they were changed afterwards")
     return found
 
 
@@ -123,7 +134,7 @@ def execute(source: Path, root: Path = ROOT) -> None:
         os.replace(partial, failed)
         raise
     notebook = read_notebook(partial)
-    notebook["metadata"]["ran"] = {"fingerprint": mark}
+    notebook["metadata"]["ran"] = {"fingerprint": mark, "shown": shown(notebook)}
     partial.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(partial, target)
     failed.unlink(missing_ok=True)

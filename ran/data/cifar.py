@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import zlib
 from pathlib import Path
 from urllib.error import URLError
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,13 @@ from torchvision import datasets as tv
 from ran.choices import choose
 
 DOWNLOADS: dict[str, type[tv.CIFAR10]] = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}
+CACHED = ("images", "labels")
 CLASSES = {"cifar10": 10, "cifar100": 100}
+# SHA-256 of the sets as read_cifar gives them, whatever the format: see `checksum`
+CHECKSUMS = {
+    "cifar10": "c6623c884348854755943fdef0f4b6bd9a8e1cfabeea72e5bad128ba37491e1c",
+    "cifar100": "eb114bfe3fbdb45fcdb7a01031e2ecbc3f7820fd541697f158263b1e994c196d",
+}
 SIZES = {"train": 50_000, "test": 10_000}  # images, of both sets
 
 
@@ -26,9 +34,8 @@ def read_cifar(name: str, root: Path) -> dict[str, NDArray]:
     """
     cache, folder, batches = root / f"{name}.npz", root / name, root / DOWNLOADS[name].base_folder
     if cache.is_file():
-        with np.load(cache) as stored:
-            arrays = {key: stored[key] for key in stored.files}
-        _refuse_a_part(name, arrays, cache)
+        arrays = _from_cache(cache)
+        _refuse_another_set(name, arrays, cache)
         return arrays
     if (folder / "train").is_dir() and (folder / "test").is_dir():
         arrays, source = _decode(folder), folder
@@ -36,13 +43,34 @@ def read_cifar(name: str, root: Path) -> dict[str, NDArray]:
         arrays, source = _unpickle(name, root), batches
     else:
         raise FileNotFoundError(missing(name, root))
-    _refuse_a_part(name, arrays, source)
+    _refuse_another_set(name, arrays, source)
     _save(cache, arrays)
     return arrays
 
 
-def _refuse_a_part(name: str, arrays: dict[str, NDArray], source: Path) -> None:
-    """Raise ValueError for an incomplete set, whose error rates would look like those of the whole set."""
+def checksum(arrays: dict[str, NDArray]) -> str:
+    """SHA-256 over training images and labels, then test images and labels: that of `DataSet.checksum`."""
+    digest = hashlib.sha256()
+    for part in ("train", "test"):
+        for what in ("images", "labels"):
+            digest.update(np.ascontiguousarray(arrays[f"{part}_{what}"]).tobytes())
+    return digest.hexdigest()
+
+
+def _from_cache(cache: Path) -> dict[str, NDArray]:
+    """The arrays of a cached set. Raises ValueError, with what to do, for a file that is not whole."""
+    try:
+        with cache.open("rb") as file, np.load(file) as stored:  # np.load alone leaves a damaged file open
+            return {key: stored[key] for key in ("classes", *(f"{part}_{what}" for part in SIZES for what in CACHED))}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{cache} is damaged ({type(error).__name__}): delete it, and it is made again from the images or batches "
+            "beside it; without those, get the set again."
+        ) from error
+
+
+def _refuse_another_set(name: str, arrays: dict[str, NDArray], source: Path) -> None:
+    """Raise ValueError for an incomplete set or other images: their error rates would look like the real ones."""
 
     def counts(train: int, test: int, classes: int) -> str:
         return f"{train:,} training and {test:,} test images of {classes} classes"
@@ -52,6 +80,11 @@ def _refuse_a_part(name: str, arrays: dict[str, NDArray], source: Path) -> None:
     if found != expected:
         raise ValueError(
             f"{source} holds {found}; {name} has {expected}. Delete it, and unpack or download the set again."
+        )
+    if checksum(arrays) != CHECKSUMS[name]:
+        raise ValueError(
+            f"{source} holds other images or labels than {name}: its checksum is wrong. Delete it, and unpack or "
+            "download the set again; images of your own are the data set 'folder'."
         )
 
 

@@ -18,7 +18,15 @@ AnyData = TypeVar("AnyData", DataSet, FolderData)
 
 
 def shortened(data: AnyData, train_images: int | None) -> AnyData:
-    """`data` with `train_images` training images (see `head` of its parts), or all of them for None."""
+    """`data` with `train_images` training images (see `head` of its parts), or all of them for None.
+
+    Raises ValueError for as many as there are, or more: a run on all of them has one name only.
+    """
+    if train_images is not None and train_images >= len(data.train):
+        raise ValueError(
+            f"train_images must be less than the {len(data.train):,} training images of {data.name}, not "
+            f"{train_images:,}: leave it out to train on all of them."
+        )
     return replace(data, train=data.train.head(train_images))
 
 

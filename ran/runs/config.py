@@ -23,6 +23,18 @@ def option(default: Any, help: str, known: Mapping[str, Any] | None = None) -> A
     return field(default=default, metadata={"help": help, "known": known})
 
 
+# least and most of each number: what is less makes no sense, and more is a slip of the hand
+BOUNDS = {
+    "size": (1, 4096),
+    "test_size": (1, 4096),
+    "epochs": (1, 100_000),
+    "accumulate": (1, 4096),
+    "seed": (0, 2**32 - 1),
+    "train_images": (1, 100_000_000),
+    "held_out": (0, 100_000_000),
+}
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """What is trained and how: all settings that decide the result, and no others.
@@ -48,20 +60,16 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _check_types(self)
-        for least, name in (
-            (1, "size"),
-            (1, "test_size"),
-            (1, "epochs"),
-            (1, "accumulate"),
-            (0, "seed"),
-            (1, "train_images"),
-            (0, "held_out"),
-        ):
+        for name, (least, most) in BOUNDS.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}.")
+            if value is not None and value > most:
+                raise ValueError(f"{name} must be at most {most:,}, not {value}.")
         if not 0 <= self.noise < 1:
             raise ValueError(f"noise must be at least 0 and less than 1, not {self.noise}.")
+        if round(self.noise, 4) != self.noise:
+            raise ValueError(f"noise has at most four decimals, as in the run's name: {self.noise} is refused.")
         if self.dataset in FIXED and (self.size or self.test_size):
             raise ValueError(
                 f"size and test_size go with the data set folder; images of {self.dataset} have their own."

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
@@ -141,13 +142,21 @@ def _train(
 
 
 def _measure(network: ResidualAttentionNetwork, config: RunConfig, clean: Data, data: Data, folder: Path) -> None:
-    """Write those of the measurements that are missing in `folder`."""
+    """Write those of the measurements that are missing or damaged in `folder`."""
     measures: dict[str, Callable[[], Any]] = {PROBES: lambda: probe(network, data)}
     if config.noise and network.config.has_modules:
         measures[GRADIENTS] = lambda: gradient_filter(network, clean, data)
     for name, measure in measures.items():
-        if not (folder / name).is_file():
+        if not _is_table(folder / name):
             write_whole(folder / name, measure().to_csv(index=False, float_format="%.6g"))
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file of measurements is there and can be read."""
+    try:
+        return not pd.read_csv(path).empty
+    except (OSError, ValueError):
+        return False
 
 
 def _trained(path: Path, config: RunConfig) -> ResidualAttentionNetwork:

@@ -98,6 +98,67 @@ def test_a_spoilt_copy_is_refused(repository, spoil, message):
     assert message in "; ".join(faults(executed, root))
 
 
+def other_text(notebook):
+    notebook["cells"][1]["outputs"][0]["data"]["text/plain"] = "3"
+
+
+def another_output(notebook):
+    notebook["cells"][1]["outputs"].append({"output_type": "stream", "name": "stdout", "text": "proof"})
+
+
+def no_output(notebook):
+    notebook["cells"][1]["outputs"] = []
+
+
+def live_html(notebook):
+    notebook["cells"][1]["outputs"][0]["data"]["text/html"] = "<script>alert(1)</script>"
+
+
+def a_hidden_cell(notebook):
+    notebook["cells"][1]["metadata"]["tags"] = ["remove-cell"]
+
+
+def injected_parameters(notebook):
+    cell = {"cell_type": "code", "id": "x", "metadata": {"tags": ["injected-parameters"]}, "source": "seed = 1"}
+    notebook["cells"].insert(1, cell | {"execution_count": 1, "outputs": []})
+
+
+def swapped_outputs(notebook):
+    first, second = notebook["cells"][1:3]
+    first["outputs"], second["outputs"] = second["outputs"], first["outputs"]
+
+
+def another_count(notebook):
+    notebook["cells"][1]["execution_count"] = 7
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        other_text,
+        another_output,
+        no_output,
+        live_html,
+        a_hidden_cell,
+        injected_parameters,
+        swapped_outputs,
+        another_count,
+    ],
+)
+def test_outputs_that_were_changed_afterwards_are_refused(repository, spoil):
+    root, executed = repository
+    edit(executed, spoil)
+    assert "its outputs are not those of the execution" in "; ".join(faults(executed, root))
+
+
+def test_a_kernel_that_dies_leaves_no_copy(repository):
+    root, _ = repository
+    write_notebook(root / "notebooks" / "dying.ipynb", "1 + 1", "import os\nos._exit(1)", "2 + 2")
+    done = command(sys.executable, "book/execute.py", "notebooks/dying.ipynb", cwd=root)
+    assert done.returncode != 0
+    assert not (root / "book" / "executed" / "dying.ipynb").exists()
+
+
 def test_a_stale_copy_is_refused(repository):
     root, executed = repository
     (root / "ran" / "__init__.py").write_text("changed = True\n")

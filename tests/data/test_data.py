@@ -10,7 +10,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from ran.cli import main
-from ran.data import PADDING, DataSet, ImageSet, load, shapes, with_label_noise
+from ran.data import PADDING, DataSet, ImageSet, cifar, load, shapes, with_label_noise
 from ran.data.arrays import TrainingBatches, evaluation_batches
 
 CLASSES = sorted(("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"))
@@ -20,7 +20,12 @@ CLASSES = sorted(("airplane", "automobile", "bird", "cat", "deer", "dog", "frog"
 def small(monkeypatch):
     """Fifty training and ten test images as if they were all of CIFAR-10: the embedded ones, under its class names."""
     monkeypatch.setattr("ran.data.cifar.SIZES", {"train": 50, "test": 10})
-    return {"train": shapes.draw("train", count=50), "test": shapes.draw("test", count=10)}
+    parts = {"train": shapes.draw("train", count=50), "test": shapes.draw("test", count=10)}
+    arrays = {}
+    for part, drawn in parts.items():
+        arrays |= cifar._canonical(part, drawn.images, drawn.labels)
+    monkeypatch.setitem(cifar.CHECKSUMS, "cifar10", cifar.checksum(arrays))
+    return parts
 
 
 def write_folder(root, parts):
@@ -231,3 +236,36 @@ def test_test_batches_are_whole_and_in_order(few):
     assert [len(labels) for _, labels in parts] == [4, 4, 2]
     assert torch.cat([labels for _, labels in parts]).equal(few.test.labels)
     assert torch.cat([images for images, _ in parts]).equal(few.normalise(few.test.images))
+
+
+def test_other_images_are_not_called_cifar10(tmp_path, small):
+    write_folder(tmp_path, small)
+    victim = next((tmp_path / "cifar10" / "train" / "bird").iterdir())
+    Image.fromarray(255 - np.asarray(Image.open(victim))).save(victim, lossless=True)
+    with pytest.raises(ValueError, match="cifar10 holds other images or labels than cifar10.*Delete it"):
+        load("cifar10", tmp_path)
+    assert not list(tmp_path.glob("*.npz*"))
+
+
+def test_the_checksum_is_that_of_the_data_set(tmp_path, small):
+    write_folder(tmp_path, small)
+    assert load("cifar10", tmp_path).checksum == cifar.CHECKSUMS["cifar10"]
+
+
+@pytest.mark.parametrize("how", ["cut off", "empty", "text", "other keys", "one bit"])
+def test_a_damaged_cache_is_named(tmp_path, small, how):
+    write_folder(tmp_path, small)
+    expected = load("cifar10", tmp_path).checksum
+    cache = tmp_path / "cifar10.npz"
+    content = cache.read_bytes()
+    if how == "other keys":
+        np.savez(cache, images=np.zeros(3))
+    else:
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        cache.write_bytes({"cut off": content[:middle], "empty": b"", "text": b"text", "one bit": flipped}[how])
+    with pytest.raises(ValueError, match=r"cifar10.npz (is damaged|holds).*[Dd]elete it") as caught:
+        load("cifar10", tmp_path)
+    assert "\n" not in str(caught.value)
+    cache.unlink()
+    assert load("cifar10", tmp_path).checksum == expected

@@ -40,6 +40,12 @@ TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 6
         ({"epochs": "8"}, TypeError, "epochs must be a whole number or None, not '8'"),
         ({"epochs": 0}, ValueError, "epochs must be at least 1, not 0"),
         ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"seed": 2**62}, ValueError, "seed must be at most 4,294,967,295"),
+        ({"epochs": 10**30}, ValueError, "epochs must be at most 100,000"),
+        ({"train_images": 10**30}, ValueError, "train_images must be at most"),
+        ({"dataset": "folder", "network": "attention-56-imagenet", "size": 10**6}, ValueError, "size must be at most"),
+        ({"noise": 0.999999999}, ValueError, "noise has at most four decimals"),
+        ({"noise": float("nan")}, ValueError, "noise must be at least 0"),
         ({"seed": True}, TypeError, "seed must be a whole number, not True"),
         ({"seed": None}, TypeError, "seed must be a whole number, not None"),
         ({"train_images": 0}, ValueError, "train_images must be at least 1"),
@@ -394,3 +400,19 @@ def test_a_checkpoint_of_other_images_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("ran.runs.config.load", lambda *_: other)
     with pytest.raises(ValueError, match="checkpoint.pt belongs to the run"):
         run(config, environment, report=lambda _: None)
+
+
+def test_all_images_have_one_name_only(tmp_path):
+    config, environment = parse({**TINY, "train_images": 4000, "results": str(tmp_path)})
+    with pytest.raises(ValueError, match="less than the 4,000 training images of shapes.*leave it out"):
+        run(config, environment, report=lambda _: None)
+
+
+@pytest.mark.parametrize("content", ["", "\n", "block,response\n"])
+def test_damaged_measurements_are_made_again(finished, content):
+    config, environment, done = finished
+    probes = done.folder / "probes.csv"
+    before = probes.read_text()
+    probes.write_text(content)
+    run(config, environment, report=lambda _: None)
+    assert probes.read_text() == before

@@ -82,18 +82,7 @@ md5sum --quiet -c <<< "$sums"
 same "$WORK/broken" "$WORK/loop"
 
 say "kill: Snakemake and its jobs end in the midst of training, and are started again"
-"$PYTHON" - "$WORK/cifar10.npz" << 'EOF' # noise in place of CIFAR-10: what is learnt does not matter here
-import sys
-import numpy as np
-
-chance = np.random.default_rng(0)
-arrays = {"classes": np.array([f"class {label}" for label in range(10)])}
-for part, count in (("train", 50_000), ("test", 10_000)):
-    arrays[f"{part}_images"] = chance.integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
-    arrays[f"{part}_labels"] = chance.integers(10, size=count)
-np.savez(sys.argv[1], **arrays)
-EOF
-LONG=(profile=short tables=mask_structures epochs=6 train_images=256 held_out=100 data_root="$WORK" results="$WORK/killed")
+LONG=(profile=study tables=mask_structures seed=5 train_images=1000 results="$WORK/killed")
 "${SNAKEMAKE[@]}" --config "${LONG[@]}" &> "$WORK/killed.log" &
 until [ "$(find "$WORK/killed" -name checkpoint.pt 2> /dev/null | wc -l)" = 2 ]; do sleep 1; done
 kill -9 $!
@@ -101,6 +90,6 @@ scancel --name="$(sed -n 's/^SLURM run ID: //p' "$WORK/killed.log")"
 "$PYTHON" -m snakemake --unlock &> /dev/null
 "${SNAKEMAKE[@]}" --config "${LONG[@]}" &> "$WORK/again.log"
 grep -ho "continued after epoch [0-9]*" "$WORK"/killed/*.ipynb
-loop --table mask_structures --profile short --epochs 6 --train-images 256 --held-out 100 --data-root "$WORK" --results "$WORK/uninterrupted"
+loop --table mask_structures --profile study --seed 5 --train-images 1000 --results "$WORK/uninterrupted"
 same "$WORK/killed" "$WORK/uninterrupted"
 say "all is well"
