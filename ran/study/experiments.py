@@ -108,21 +108,24 @@ class Cell:
             )
         return RunConfig(**settled, **options)
 
-    def holds(self, config: Mapping[str, Any], profile: str = "short") -> bool:
-        """Whether a record with this `config` (all fields of a RunConfig) belongs to this cell, with any seed.
+    def members(self, profile: str = "short") -> Callable[[Mapping[str, Any]], bool]:
+        """A function that says whether a record with a config (all fields of a RunConfig) belongs to this cell.
 
-        The other fields must be those of the cell's run at `profile`. At a profile without a data set of its own
-        (`short`, `paper`), the number of epochs may also differ, and so may the schedule if the cell names none: it may
-        be that of any profile, but not a recipe of ours. Runs measured on held-out images belong to no cell.
+        Any seed does. The other fields must be those of the cell's run at `profile`. At a profile without a data set of
+        its own (`short`, `paper`), the number of epochs may also differ, and so may the schedule if the cell names none:
+        it may be that of any profile, but not a recipe of ours. Runs measured on held-out images belong to no cell.
         """
         wanted = asdict(self.config(profile))
-        free = {"seed"}
+        schedules, free = {wanted["schedule"]}, {"seed", "schedule"}
         if PROFILES[profile].dataset is None:
-            free |= {"schedule", "epochs"}
-            schedules = {wanted["schedule"]} if "schedule" in self.varied else PROFILE_SCHEDULES
-            if config["schedule"] not in schedules:
-                return False
-        return all(config[name] == wanted[name] for name in wanted if name not in free)
+            free.add("epochs")
+            schedules = schedules if "schedule" in self.varied else PROFILE_SCHEDULES
+        fixed = {name: value for name, value in wanted.items() if name not in free}
+
+        def belongs(config: Mapping[str, Any]) -> bool:
+            return config["schedule"] in schedules and all(config[name] == value for name, value in fixed.items())
+
+        return belongs
 
 
 # every step of the recipe in the smaller network of the goals, the whole recipe in the larger ones too

@@ -26,12 +26,12 @@ def of_cell(cell: Cell, records: Records, profile: str = "short") -> list[list[d
     """The records of a cell, in groups of runs that differ only in the seed; each group is sorted by seed.
 
     At `short` and `paper`, these are all runs at full width on the cell's data set, with the schedule of any profile.
-    At `smoke` and `study`, they are the runs of that profile. See Cell.holds.
+    At `smoke` and `study`, they are the runs of that profile. See Cell.members.
     """
     groups: dict[str, list[dict[str, Any]]] = {}
+    belongs, defaults = cell.members(profile), asdict(RunConfig())
     for record in records:
-        config = asdict(RunConfig()) | record["config"]  # fields newer than the record are at their defaults
-        if cell.holds(config, profile):
+        if belongs(defaults | record["config"]):  # fields newer than the record are at their defaults
             groups.setdefault(schedule_settings(record), []).append(record)
     return [sorted(group, key=lambda record: record["config"]["seed"]) for group in groups.values()]
 
