@@ -112,8 +112,8 @@ class Cell:
         """A function that says whether a record with a config (all fields of a RunConfig) belongs to this cell.
 
         Any seed does. The other fields must be those of the cell's run at `profile`. At a profile without a data set of
-        its own (`short`, `paper`), the number of epochs may also differ, and so may the schedule if the cell names none:
-        it may be that of any profile, but not a recipe of ours. Runs measured on held-out images belong to no cell.
+        its own (`short`, `paper`), the number of epochs may also differ. So may the schedule if the cell names none: it
+        may be that of any profile, but not a recipe of ours. Runs measured on held-out images belong to no cell.
         """
         wanted = asdict(self.config(profile))
         schedules, free = {wanted["schedule"]}, {"seed", "schedule"}
