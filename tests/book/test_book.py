@@ -13,7 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from execute import faults, fingerprint, in_contents
+from execute import faults, fingerprint, in_contents, shown
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from ran.files import ROOT
@@ -215,7 +215,12 @@ def test_a_missing_or_half_written_copy_is_refused(repository):
 def test_injected_parameters_are_no_difference(repository):
     root, executed = repository
     injected = nbformat.v4.new_code_cell("p = 1", execution_count=1, metadata={"tags": ["injected-parameters"]})
-    edit(executed, lambda notebook: notebook["cells"].insert(0, injected))
+
+    def executed_with_parameters(notebook):
+        notebook["cells"].insert(0, injected)
+        notebook["metadata"]["ran"]["shown"] = shown(notebook)  # as after an execution with them
+
+    edit(executed, executed_with_parameters)
     assert faults(executed, root) == []
 
 

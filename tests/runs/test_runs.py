@@ -265,9 +265,9 @@ def test_gradients_are_measured_where_a_mask_met_noisy_labels(finished, tmp_path
     before = load("shapes").train.head(64).labels
     wrong = int((before != with_label_noise(shortened(load("shapes"), 64), 0.5, seed=0).train.labels).sum())
     assert table["count"].tolist() == [64 - wrong, wrong] * 3 and table.label.tolist() == ["right", "wrong"] * 3
-    gradients.write_text("kept")
+    gradients.write_text("module,label\nkept,right\n")
     run(config, environment, report=lambda _: None)
-    assert gradients.read_text() == "kept"  # what is there is not measured again
+    assert gradients.read_text() == "module,label\nkept,right\n"  # what is there is not measured again
     gradients.unlink()
     run(config, environment, report=lambda _: None)
     assert gradients.read_bytes() == first  # by the weights that were kept
