@@ -41,9 +41,9 @@ def augmentation(size: int) -> v2.Transform:
     )
 
 
-def centre_crop(size: int) -> v2.Transform:
-    """Resize the shorter side to 256/224 `size`, crop the centre: (3, H, W) uint8 → (3, size, size) uint8."""
-    return v2.Compose([v2.Resize(round(size * MARGIN), antialias=True), v2.CenterCrop(size)])
+def centre_crop(size: int, margin: float = MARGIN) -> v2.Transform:
+    """Resize the shorter side to `margin` times `size`, crop the centre: (3, H, W) uint8 → (3, size, size) uint8."""
+    return v2.Compose([v2.Resize(round(size * margin), antialias=True), v2.CenterCrop(size)])
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,22 @@
-"""Inference: the weights of trained networks, and batch-norm fusion."""
+"""Inference: trained networks by name, run or file, and what they do with pictures; batch-norm fusion."""
 
+from ran.inference.explanation import Explanation, explain
 from ran.inference.fusion import fuse_batch_norms
-from ran.inference.weights import FILE, load, save_weights
+from ran.inference.prediction import predict
+from ran.inference.published import CARD, DEFAULT, RUNS, load, name_of
+from ran.inference.weights import FILE, Trained, save_weights
 
-__all__ = ["FILE", "fuse_batch_norms", "load", "save_weights"]
+__all__ = [
+    "CARD",
+    "DEFAULT",
+    "Explanation",
+    "FILE",
+    "RUNS",
+    "Trained",
+    "explain",
+    "fuse_batch_norms",
+    "load",
+    "name_of",
+    "predict",
+    "save_weights",
+]

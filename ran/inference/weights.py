@@ -2,19 +2,21 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torchvision.transforms.v2.functional import pil_to_tensor
 
-from ran.data import normalise
+from ran.data import FIXED, IMAGE_SIZE, MARGIN, centre_crop, normalise
 from ran.files import Damaged
-from ran.model import ResidualAttentionNetwork, build
+from ran.model import STEMS, ResidualAttentionNetwork, build
 
 FILE = "weights.safetensors"
 SHAPING = ("network", "narrow", "attention", "mask", "gate")  # the keys of a run's config that define the network
@@ -25,7 +27,8 @@ ABOUT = ("config", "classes", "mean", "std")  # the metadata beside the digest
 class Trained:
     """A trained network in evaluation mode, its classes, mean and deviation (3,) of the training pixels in [0, 1].
 
-    `config` is the config of the run that trained it, by field name.
+    `config` is the config of the run that trained it, by field name; `source` the file that it was read from. `assumed`
+    says in words what that file does not hold and was supplied by convention; it is empty for files of `save_weights`.
     """
 
     network: ResidualAttentionNetwork
@@ -33,6 +36,25 @@ class Trained:
     mean: Tensor
     std: Tensor
     config: Mapping[str, Any]
+    source: Path
+    assumed: str = ""
+
+    @property
+    def size(self) -> int:
+        """Side of the square images that the network was tested on, in pixels."""
+        if self.config.get("dataset") in FIXED:
+            return IMAGE_SIZE
+        own = STEMS[self.network.config.stem].image_size
+        return self.config.get("test_size") or self.config.get("size") or own
+
+    @property
+    def margin(self) -> float:
+        """Shorter side of a picture, by the side of the square that is cut out of its middle: see `crop`."""
+        return MARGIN if self.config.get("dataset") == "folder" else 1.0
+
+    def crop(self, picture: Image.Image) -> Tensor:
+        """The middle of an RGB picture of any size, as in the test of the training: (size, size, 3) uint8."""
+        return centre_crop(self.size, self.margin)(pil_to_tensor(picture)).permute(1, 2, 0).contiguous()
 
     def normalise(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 → (B, 3, H, W) float32, as in training."""
@@ -52,7 +74,7 @@ def save_weights(
     `mean` and `std` (3,) are those of the training pixels in [0, 1]. The file is written whole or not at all.
     """
     about = {"config": dict(config), "classes": list(classes), "mean": mean.tolist(), "std": std.tolist()}
-    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    state = {name: value.detach().cpu().contiguous() for name, value in plain_names(network.state_dict()).items()}
     path = folder / FILE
     partial = path.with_name(path.name + ".partial")
     metadata = {name: json.dumps(value) for name, value in about.items()}
@@ -61,10 +83,11 @@ def save_weights(
     return path
 
 
-def load(path: Path) -> Trained:
+def read_weights(path: Path) -> Trained:
     """Build the network that `save_weights` wrote to `path`, with its weights.
 
-    Raises Damaged, a ValueError, for a file that does not hold what was written to it.
+    Raises Damaged, a ValueError, for a file that does not hold what was written to it, and ValueError for tensors that
+    do not fit the network of the config.
     """
     try:
         about, state = _read(path)
@@ -76,9 +99,54 @@ def load(path: Path) -> Trained:
     name, narrow, *others = (about["config"].get(key) for key in SHAPING)
     shape = {key: value for key, value in zip(SHAPING[2:], others, strict=True) if value is not None}
     network = build(name, narrow or 1, num_classes=len(about["classes"]), **shape)
-    network.load_state_dict(state)
+    fill(network, state, path)
     mean, std = torch.tensor(about["mean"]), torch.tensor(about["std"])
-    return Trained(network.eval(), tuple(about["classes"]), mean, std, about["config"])
+    return Trained(network.eval(), tuple(about["classes"]), mean, std, about["config"], path)
+
+
+def has_metadata(path: Path) -> bool:
+    """Whether a safetensors file holds anything of what `save_weights` writes beside the tensors."""
+    try:
+        with safe_open(path, "pt") as file:
+            return not {*ABOUT, "sha256"}.isdisjoint(file.metadata() or {})
+    except SafetensorError:
+        return True  # damaged, and `read_weights` says so
+
+
+def fill(network: ResidualAttentionNetwork, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load `state`, read from `path`, into `network`. The prefixes of DataParallel and torch.compile are taken off.
+
+    Raises ValueError, which names the first tensors that are missing, too many or of another shape.
+    """
+    state, own = plain_names(state), network.state_dict()
+    shapes = [
+        f"{name} is {tuple(state[name].shape)} and should be {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in state and state[name].shape != value.shape
+    ]
+    missing, surplus = [name for name in own if name not in state], [name for name in state if name not in own]
+    if shapes or missing or surplus:
+        found = [_some("missing: ", missing), _some("not part of it: ", surplus), _some("of another shape: ", shapes)]
+        raise ValueError(
+            f"{path} does not fit {network.config.name} with {network.config.num_classes} classes. "
+            f"{'; '.join(each for each in found if each)}."
+        )
+    network.load_state_dict(dict(state))
+
+
+def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` without the prefixes that DataParallel (module.) and torch.compile (_orig_mod.) put before names."""
+    state = {name.replace("_orig_mod.", ""): value for name, value in state.items()}
+    while state and all(name.startswith("module.") for name in state):
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def _some(before: str, names: Iterable[str], most: int = 3) -> str:
+    """The first of `names` after the words `before`, with the number of the others; empty where there are none."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{before}{', '.join(names[:most])}{more}" if names else ""
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

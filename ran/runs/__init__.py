@@ -1,7 +1,8 @@
 """One run: its config, its record, and the measurements of the trained network."""
 
-from ran.runs.config import Environment, RunConfig, notebook_parameters, parse
+from ran.runs.config import Environment, RunConfig, notebook_parameters, option, parse, typed
 from ran.runs.provenance import git_state, hardware
+from ran.runs.publishing import publish
 from ran.runs.reading import all_records, is_recorded, read_gradients, read_probes, read_records
 from ran.runs.records import measured, misclassified, reproducible
 from ran.runs.runner import run
@@ -18,7 +19,9 @@ __all__ = [
     "measured",
     "misclassified",
     "notebook_parameters",
+    "option",
     "parse",
+    "publish",
     "read_gradients",
     "read_probes",
     "read_records",
@@ -26,4 +29,5 @@ __all__ = [
     "run",
     "seal",
     "sealed",
+    "typed",
 ]

@@ -189,6 +189,15 @@ def parse(parameters: Mapping[str, Any]) -> tuple[RunConfig, Environment]:
     return _take(RunConfig, parameters), _take(Environment, parameters)
 
 
+def typed(kind: type[Typed], parameters: Mapping[str, Any]) -> Typed:
+    """A dataclass of options (see `option`) from named values, such as a notebook's parameters; raises as `parse`."""
+    for name in parameters:
+        choose("parameter", name, (each.name for each in fields(kind)))  # type: ignore[arg-type]
+    config = _take(kind, parameters)
+    _check_types(config)
+    return config
+
+
 def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a notebook: all plain values in `namespace`, before the notebook computes anything else.
 

@@ -1,0 +1,122 @@
+"""Weights by name: the sets that travel with the repository, finished runs, and files."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ran.choices import choose
+from ran.files import ROOT
+from ran.inference.bare import read_bare
+from ran.inference.weights import FILE, Trained, has_metadata, read_weights
+from ran.model import PRESETS
+
+RUNS = ROOT / "results" / "runs"
+DEFAULT = "attention-56-cifar10"  # a published set, or several of different lengths
+CARD = "README.md"  # the model card; a run with weights and a card is a published set
+SUFFIXES = (".safetensors", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published set: a run's folder with weights, record and model card. `epochs` is how long it was trained.
+
+    Its names, from the longest to the shortest: the run's id; `name`, without seed and digest; `short`, without the
+    schedule; `network`, the preset, for a network in the paper's own form.
+    """
+
+    folder: Path
+    name: str
+    short: str
+    network: str | None
+    dataset: str
+    epochs: int
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        return self.folder.name, self.name, self.short, self.network
+
+
+def name_of(run_id: str) -> str:
+    """The name by which a published run is called: its id without seed and digest, and without `arl`, the default."""
+    return re.sub(r"-seed\d+-[0-9a-f]{8}$", "", run_id).replace("-arl-", "-", 1)
+
+
+def published(runs: Path = RUNS) -> list[Published]:
+    """The published sets in `runs`, the one that was trained longest first."""
+    return sorted(_published(runs), key=lambda each: (-each.epochs, each.folder.name))
+
+
+def _published(runs: Path) -> Iterator[Published]:
+    for card in runs.glob(f"*/{CARD}"):
+        folder = card.parent
+        if not (folder / FILE).is_file():
+            continue
+        try:
+            record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+            config, epochs = record["config"], len(record["epochs"])
+            network, dataset, schedule = (config[key] for key in ("network", "dataset", "schedule"))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # no whole record; `ran tables` says so
+        name = name_of(folder.name)
+        short = name.rpartition(f"-{schedule}-")[0]
+        yield Published(folder, name, short, network if short == f"{network}-{dataset}" else None, dataset, epochs)
+
+
+def load(name_or_path: str | Path, runs: Path = RUNS) -> Trained:
+    """A trained network, in evaluation mode, with its classes and normalisation.
+
+    `name_or_path` is the name of a published set ("attention-56-cifar10"; of several that it fits, the one that was
+    trained longest), the id of a run in `runs`, the folder of a finished run, or a file: safetensors, or a plain state
+    dict (.pt, .pth), of which see `read_bare`. Raises ValueError for an unknown name, with the nearest right one, for
+    a damaged file and for tensors that do not fit, and FileNotFoundError for a missing file, each in one line.
+    """
+    path = _path(name_or_path, runs)
+    if path.is_dir():
+        return read_weights(_of_run(path, runs))
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path} holds no weights: expected a run's folder or a file {', '.join(SUFFIXES)}.")
+    # a file by the name that runs give theirs must hold what they write, so that a stripped one is not believed
+    own = path.suffix == ".safetensors" and (path.name == FILE or has_metadata(path))
+    return read_weights(path) if own else read_bare(path)
+
+
+def _path(name_or_path: str | Path, runs: Path) -> Path:
+    """The file or folder that is meant."""
+    sets = published(runs)
+    if isinstance(name_or_path, str):
+        fitting = [each for each in sets if name_or_path in each.names]
+        if len({each.dataset for each in fitting}) > 1:
+            shorts = ", ".join(dict.fromkeys(each.short for each in fitting))
+            raise ValueError(f"{name_or_path!r} is published for several data sets: say which of {shorts}.")
+        if fitting:
+            return fitting[0].folder
+    path = Path(name_or_path).expanduser()
+    if path.exists():
+        return path
+    if path.suffix in SUFFIXES or len(path.parts) != 1:
+        raise FileNotFoundError(
+            f"{str(path)!r} does not exist: expected a run's folder, a file of weights, or a published set "
+            f"({', '.join(each.short for each in sets) or 'there is none yet'})."
+        )
+    if (runs / path).is_dir():
+        return runs / path
+    if str(path) in PRESETS:
+        names = ", ".join(each.short for each in sets) or "nothing yet"
+        raise ValueError(f"no trained weights of {path} are published; published: {names}.")
+    choose("published weights", str(path), dict.fromkeys(name for each in sets for name in (each.short, each.name)))
+    raise AssertionError("every known name was found above")
+
+
+def _of_run(folder: Path, runs: Path) -> Path:
+    """The weights in the folder of a run."""
+    if (folder / FILE).is_file():
+        return folder / FILE
+    names = ", ".join(each.short for each in published(runs)) or "there is none yet"
+    if (folder / "record.json").is_file():
+        raise ValueError(
+            f"{folder} holds a record and no weights, as in a fresh clone: train it again with another folder for "
+            f"results, or take a published set ({names})."
+        )
+    raise ValueError(f"{folder} is not the folder of a finished run: expected {FILE} in it.")

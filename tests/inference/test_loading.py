@@ -1,0 +1,250 @@
+"""Trained weights are loaded by name, by a run's folder or by file, and what does not fit is refused in one line."""
+
+import json
+import shutil
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from ran import build
+from ran.files import ROOT, Damaged
+from ran.inference import CARD, FILE, RUNS, load, save_weights
+from ran.runs import Environment, RunConfig, publish, run, sealed
+
+PUBLISHED = RUNS / "attention-56-arl-cifar10-short-8ep-seed0-643bf4fc"
+IMAGES = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def answers(trained):
+    with torch.no_grad():
+        return trained.network(trained.normalise(IMAGES))
+
+
+def refusal(what, **options):
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        load(what, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    environment = Environment(results=str(tmp_path_factory.mktemp("results")))
+    return run(RunConfig(narrow=4, epochs=1, train_images=64), environment, report=lambda _: None)
+
+
+@pytest.fixture
+def sets(tmp_path):
+    """A folder of published sets, and a function that puts a small network of a config into it."""
+
+    def put(**changes):
+        config = RunConfig(dataset="cifar10", **changes)
+        folder = tmp_path / config.id
+        folder.mkdir()
+        network = config.build(10)
+        save_weights(folder, network, asdict(config), [f"c{n}" for n in range(10)], torch.zeros(3), torch.ones(3))
+        epochs = [{}] * (config.recipe.epochs or 205)
+        (folder / "record.json").write_text(json.dumps({"config": asdict(config), "epochs": epochs}))
+        (folder / CARD).write_text("# a card")
+        return folder
+
+    return tmp_path, put
+
+
+@pytest.mark.parametrize(
+    "name", ["attention-56", "attention-56-cifar10", "attention-56-cifar10-short-8ep", PUBLISHED.name, str(PUBLISHED)]
+)
+def test_the_published_network_is_loaded_by_each_of_its_names(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trained = load(name)
+    assert trained.source == PUBLISHED / FILE and trained.size == 32 and not trained.network.training
+    assert trained.classes[0] == "airplane" and not trained.assumed
+
+
+def test_it_names_most_of_the_photographs_that_travel_with_the_repository():
+    """Sixteen test images of CIFAR-10; their error in the record is 12.9%."""
+
+    strip = np.array(Image.open(ROOT / "book" / "_static" / "cifar10_samples.png"))
+    images = torch.from_numpy(strip).unflatten(1, (16, 32)).permute(1, 0, 2, 3)
+    trained = load("attention-56-cifar10")
+    with torch.no_grad():
+        sure = trained.network(trained.normalise(images)).softmax(1).max(1).values
+    assert (sure > 0.5).sum() >= 12  # with wrong weights or normalisation, no answer is sure
+
+
+def test_a_further_folder_is_a_further_set_and_the_longest_training_is_meant(sets):
+    runs, put = sets
+    short, long = put(schedule="short", epochs=8), put(schedule="paper")
+    assert load("attention-56-cifar10", runs).source.parent == long
+    assert load("attention-56-cifar10-short-8ep", runs).source.parent == short
+    assert load("attention-56-cifar10-paper-160000it", runs).source.parent == long
+
+
+def test_variants_have_names_of_their_own(sets):
+    runs, put = sets
+    naive, halved = put(attention="nal"), put(narrow=2)
+    assert load("attention-56-nal-cifar10", runs).source.parent == naive
+    assert load("attention-56-narrow2-cifar10", runs).source.parent == halved
+    assert "no trained weights of attention-56 are published" in refusal("attention-56", runs=runs)
+
+
+def test_weights_without_a_card_are_not_published(sets):
+    runs, put = sets
+    (put() / CARD).unlink()
+    assert "unknown published weights" in refusal("attention-56-cifar10", runs=runs)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("attention-65-cifar10", "Did you mean 'attention-56-cifar10'?"),
+        ("attention-92", "no trained weights of attention-92 are published; published: attention-56-cifar10."),
+        ("no/such/weights.pt", "'no/such/weights.pt' does not exist: expected"),
+        ("weights.safetensors", "'weights.safetensors' does not exist: expected"),
+        ("attention-56-nal-cifar10-short-8ep-seed0-8ec4d949", "holds a record and no weights, as in a fresh clone"),
+        (str(ROOT / "book"), "is not the folder of a finished run: expected weights.safetensors in it"),
+        (str(ROOT / "README.md"), "holds no weights: expected a run's folder or a file .safetensors, .pt, .pth"),
+    ],
+)
+def test_what_is_no_trained_network_is_named(name, said):
+    assert said in refusal(name)
+
+
+def test_a_finished_run_and_its_file_are_the_same_network(finished):
+    for path in (finished.folder, str(finished.folder), finished.folder / FILE):
+        assert answers(load(path)).equal(answers(load(finished.folder)))
+    assert load(finished.folder).size == 32 and load(finished.folder).classes == finished.data.classes
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("name", ["mine.pt", "mine.pth", "mine.safetensors"])
+def test_prefixes_are_taken_off(finished, tmp_path, prefix, name):
+    state = {prefix + key: value for key, value in finished.network.state_dict().items()}
+    save_file(state, tmp_path / name) if name.endswith("safetensors") else torch.save(state, tmp_path / name)
+    loaded = load(tmp_path / name)
+    images = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert loaded.network(images).equal(finished.network(images))
+    assert "holds tensors only" in loaded.assumed and len(loaded.classes) == 10
+
+
+def test_weights_that_were_saved_through_data_parallel_are_whole(finished, tmp_path):
+    wrapped = torch.nn.DataParallel(finished.network)
+    about = load(finished.folder)
+    save_weights(tmp_path, wrapped, about.config, about.classes, about.mean, about.std)
+    assert answers(load(tmp_path)).equal(answers(about))
+
+
+def test_a_state_dict_names_its_own_network(tmp_path):
+    network = build("attention-92", 4, num_classes=7, mask="local-convolutions").eval()
+    torch.save({"epoch": 3, "state_dict": network.state_dict()}, tmp_path / "mine.pt")
+    loaded, images = load(tmp_path / "mine.pt"), torch.randn(1, 3, 32, 32)
+    assert len(loaded.classes) == 7 and loaded.network(images).equal(network(images))
+
+
+def without(state, part):
+    return {key: value for key, value in state.items() if part not in key}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda state: without(state, "head.3.weight"), "missing: head.3.weight"),
+        (lambda state: without(state, "stage3_module1.mask"), "and 45 more"),
+        (lambda state: state | {"fc.weight": torch.zeros(3)}, "not part of it: fc.weight"),
+        (
+            lambda state: state | {"head.3.weight": torch.zeros(10, 5)},
+            "head.3.weight is (10, 5) and should be (10, 64)",
+        ),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(finished, tmp_path, change, said):
+    torch.save(change(finished.network.state_dict()), tmp_path / "other.pt")
+    message = refusal(tmp_path / "other.pt")
+    assert said in message and "does not fit attention-56" in message
+
+
+class Shell:
+    """Unpickling it writes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_nothing_but_tensors_is_unpickled(tmp_path):
+    torch.save({"stem.weight": Shell(tmp_path / "written")}, tmp_path / "evil.pt")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    (tmp_path / "text.pt").write_text("text")
+    torch.save([1, 2], tmp_path / "list.pt")
+    for name in ("evil.pt", "module.pt", "text.pt", "list.pt"):
+        assert f"{name} holds no plain state dict" in refusal(tmp_path / name)
+    assert not (tmp_path / "written").exists()
+
+
+def test_damaged_weights_by_another_name_are_not_believed(finished, tmp_path):
+    content = bytearray((finished.folder / FILE).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "mine.safetensors").write_bytes(content)
+    assert "is damaged (its checksum is wrong)" in refusal(tmp_path / "mine.safetensors")
+
+
+def test_a_published_run_is_loaded_by_its_name(finished, tmp_path):
+    card = publish(finished.folder, runs=tmp_path)
+    text = card.read_text()
+    assert card == tmp_path / finished.record["id"] / CARD
+    assert f"{finished.record['test_error']:.2f}% after 1 epoch" in text and "seed 0" in text and "MIT" in text
+    assert answers(load("attention-56-narrow4-shapes", tmp_path)).equal(answers(load(finished.folder)))
+    assert publish(finished.folder, runs=tmp_path).read_text() == text  # again
+
+
+def test_another_training_of_a_run_is_not_published_over_the_first(finished, tmp_path):
+
+    publish(finished.folder, runs=tmp_path)
+    again = tmp_path / "again" / finished.record["id"]
+    shutil.copytree(finished.folder, again)
+    record = json.loads((again / "record.json").read_text()) | {"date": "2001-01-01"}
+    (again / "record.json").write_text(json.dumps(sealed(record)))
+    before = {path.name: path.read_bytes() for path in (tmp_path / finished.record["id"]).iterdir()}
+    with pytest.raises(ValueError, match="is the record of another training of this run: it is kept"):
+        publish(again, runs=tmp_path)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / finished.record["id"]).iterdir()}
+
+
+def test_what_is_no_finished_run_is_not_published(finished, tmp_path):
+    with pytest.raises(ValueError, match="is not the folder of a finished run: expected record.json"):
+        publish(tmp_path, runs=tmp_path)
+    damaged = tmp_path / "run" / finished.record["id"]
+    shutil.copytree(finished.folder, damaged)
+    (damaged / FILE).write_bytes((damaged / FILE).read_bytes()[:-1])
+    with pytest.raises(Damaged):
+        publish(damaged, runs=tmp_path)
+    assert not (tmp_path / finished.record["id"]).exists()
+
+
+def hub(entry, **options):
+    return torch.hub.load(str(ROOT), entry, source="local", **options)
+
+
+def test_torch_hub_gives_networks_with_and_without_weights(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = torch.randn(1, 3, 32, 32)
+    trained = hub("attention_56", pretrained=True)
+    assert not trained.training and trained(images).equal(load("attention-56-cifar10").network(images))
+    assert hub("attention_92", num_classes=7, narrow=4).config.num_classes == 7
+    assert hub("resnet_164", pretrained=False, narrow=4).training
+
+
+def test_torch_hub_refuses_what_is_not_published():
+    with pytest.raises(ValueError, match="no trained weights of attention-92 are published"):
+        hub("attention_92", pretrained=True)
+    with pytest.raises(ValueError, match="num_classes: options go with pretrained=False"):
+        hub("attention_56", pretrained=True, num_classes=7)
+    with pytest.raises(ValueError, match="holds weights of attention-56, not of attention-92"):
+        hub("attention_92", pretrained="attention-56-cifar10")
