@@ -35,8 +35,9 @@ SHOWN = (
     "results/bench/*.json",
     *(f"results/*/*/{name}" for name in ("record.json", "probes.csv", "gradients.csv", "weights.safetensors")),
     "book/_static/cifar10_samples.png",
+    "book/_static/ship.png",
 )
-SHOW_RECORDS = re.compile(r"(0[6-9]|1\d)_|how_fast")
+SHOW_RECORDS = re.compile(r"(0[6-9]|1\d)_|how_fast|explain")
 
 
 def read_notebook(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""The command `ran`: info, data, cells, run, tables, seal, bench."""
+"""The command `ran`: info, data, predict, explain, publish, cells, run, tables, seal, bench."""
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -10,10 +11,24 @@ from typing import Any
 
 from ran.bench import PARTS, bench
 from ran.choices import choose
-from ran.data import DOWNLOADS, download
+from ran.data import DOWNLOADS, download, read_picture
+from ran.inference import DEFAULT, Trained, explain, load, predict
 from ran.model import PRESETS, build
-from ran.runs import Environment, RunConfig, all_records, measured, parse, run, seal
-from ran.study import OWN, PROFILES, TABLES, cell, configs, list_cells, parse_budget, table, work_through, write_tables
+from ran.runs import Environment, RunConfig, all_records, measured, parse, publish, run, seal
+from ran.study import (
+    OWN,
+    PROFILES,
+    TABLES,
+    cell,
+    configs,
+    list_cells,
+    parse_budget,
+    picture_files,
+    save_explanation,
+    table,
+    work_through,
+    write_tables,
+)
 from ran.training import TrainingDiverged, choose_device, is_first, several
 
 FOR_TABLES = ("table", "cell", "profile", "budget", "jobs")  # options of `ran run` that concern whole tables
@@ -52,8 +67,32 @@ def parser() -> argparse.ArgumentParser:
     sealing = commands.add_parser("seal", help="add version and checksum to records of older code, after a check")
     sealing.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a record.json in the folder of its run")
 
+    _add_pictures(commands)
     _add_run(commands)
     return top
+
+
+def _add_pictures(commands: Any) -> None:
+    """The commands that put a trained network to work: predict, explain, publish."""
+    works = {
+        "predict": commands.add_parser("predict", help="name the five likeliest classes of pictures"),
+        "explain": commands.add_parser("explain", help="draw what every attention module does to pictures"),
+    }
+    for work in works.values():
+        work.add_argument("images", nargs="+", metavar="IMAGE", help="a file with a picture of any size and kind")
+        work.add_argument(
+            "--weights",
+            default=DEFAULT,
+            metavar="NAME",
+            help="a published set, the folder of a run, or a file (default: %(default)s)",
+        )
+    works["predict"].add_argument("--json", action="store_true", help="print JSON in place of a table")
+    works["explain"].add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for one PNG a picture")
+    publishing = commands.add_parser("publish", help="put a finished run among the weights that are loaded by name")
+    publishing.add_argument("run", metavar="RUN", help="the folder of the run, or its id in results/runs")
+    publishing.add_argument(
+        "--data-licence", metavar="TEXT", help="terms of the training images, where ran does not know them"
+    )
 
 
 def _add_run(commands: Any) -> None:
@@ -121,6 +160,10 @@ def main(words: Sequence[str] | None = None) -> int:
         elif command == "seal":
             for path in said["files"]:
                 seal(path)
+        elif command in ("predict", "explain"):
+            return with_pictures(command, said)
+        elif command == "publish":
+            print(publish(said["run"], said["data_licence"]))
         elif command == "bench":
             print(bench(choose_device(said["device"]), Path(said["results"]) / "bench", said["parts"] or PARTS))
         elif command == "cells":
@@ -140,6 +183,45 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"ran {command}: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def with_pictures(command: str, said: dict[str, Any]) -> int:
+    """Run `predict` or `explain`; returns 0, or 2 where a picture could not be read, which does not stop the others."""
+    trained, names, answers, status = load(said["weights"]), list(dict.fromkeys(said["images"])), [], 0
+    if trained.assumed:
+        complain(trained.assumed)
+    targets = picture_files(names, said["out"]) if command == "explain" else {}
+    for name in names:
+        try:
+            picture = read_picture(name, trained.mean)
+        except (ValueError, OSError) as error:
+            complain(f"ran {command}: {error}")
+            status = 2
+            continue
+        if command == "explain":
+            print(save_explanation(explain(trained, picture), targets[name], Path(name).name))
+        else:
+            answers.append({"image": name, "classes": predict(trained, picture)})
+    if command == "predict":
+        print(as_json(answers, trained) if said["json"] else as_table(answers), end="")
+    return status
+
+
+def as_json(answers: list[dict[str, Any]], trained: Trained) -> str:
+    """The likeliest classes of every picture, and the weights that say so, as JSON."""
+    pictures = [
+        {"image": each["image"], "classes": [{"class": name, "probability": share} for name, share in each["classes"]]}
+        for each in answers
+    ]
+    return json.dumps({"weights": str(trained.source), "pictures": pictures}, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_table(answers: list[dict[str, Any]]) -> str:
+    """The likeliest classes, one picture a line; nothing for no picture."""
+    rows = [[each["image"], *(f"{name} {share:.1%}" for name, share in each["classes"])] for each in answers]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def run_tables(said: dict[str, Any]) -> int:

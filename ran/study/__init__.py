@@ -4,10 +4,12 @@ from ran.study import figures
 from ran.study.comparison import paired_test
 from ran.study.drawing import attention_module
 from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
+from ran.study.explanation import ExplainConfig, explanation, picture_files, save_explanation
 from ran.study.labels import describe, label, length, list_table, summary
 from ran.study.tables import NOT_RUN, errors, list_cells, of_cell, provenance, write_tables
 
 __all__ = [
+    "ExplainConfig",
     "NOT_RUN",
     "OWN",
     "PROFILES",
@@ -17,6 +19,7 @@ __all__ = [
     "configs",
     "describe",
     "errors",
+    "explanation",
     "figures",
     "label",
     "length",
@@ -25,7 +28,9 @@ __all__ = [
     "of_cell",
     "paired_test",
     "parse_budget",
+    "picture_files",
     "provenance",
+    "save_explanation",
     "summary",
     "table",
     "work_through",
