@@ -1,4 +1,4 @@
-"""The command `ran`: info, data, predict, explain, publish, cells, run, tables, seal, bench."""
+"""The command `ran`: info, data, predict, explain, export, publish, cells, run, tables, seal, bench."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from ran.bench import PARTS, bench
 from ran.choices import choose
 from ran.data import DOWNLOADS, download, read_picture
-from ran.inference import DEFAULT, Trained, explain, load, predict
+from ran.inference import DEFAULT, FORMATS, Trained, explain, export, load, predict
 from ran.model import PRESETS, build
 from ran.runs import Environment, RunConfig, all_records, measured, parse, publish, run, seal
 from ran.study import (
@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_pictures(commands: Any) -> None:
-    """The commands that put a trained network to work: predict, explain, publish."""
+    """The commands that put a trained network to work: predict, explain, export, publish."""
     works = {
         "predict": commands.add_parser("predict", help="name the five likeliest classes of pictures"),
         "explain": commands.add_parser("explain", help="draw what every attention module does to pictures"),
@@ -88,6 +88,13 @@ def _add_pictures(commands: Any) -> None:
         )
     works["predict"].add_argument("--json", action="store_true", help="print JSON in place of a table")
     works["explain"].add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for one PNG a picture")
+    exporting = commands.add_parser("export", help="write a trained network as ONNX or pt2, compared with PyTorch")
+    exporting.add_argument("weights", metavar="NAME", help="a published set, the folder of a run, or a file")
+    exporting.add_argument("--to", required=True, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
+    exporting.add_argument(
+        "--out", type=Path, metavar="FILE", help="the file (default: the network's name, in this folder)"
+    )
+    exporting.add_argument("--normalise", action="store_true", help="with the normalisation inside: images in [0, 1]")
     publishing = commands.add_parser("publish", help="put a finished run among the weights that are loaded by name")
     publishing.add_argument("run", metavar="RUN", help="the folder of the run, or its id in results/runs")
     publishing.add_argument(
@@ -162,6 +169,11 @@ def main(words: Sequence[str] | None = None) -> int:
                 seal(path)
         elif command in ("predict", "explain"):
             return with_pictures(command, said)
+        elif command == "export":
+            trained = load(said["weights"])
+            if trained.assumed:
+                complain(trained.assumed)
+            print(export(trained, said["to"], said["out"] or Path(f"{trained.name}.{said['to']}"), said["normalise"]))
         elif command == "publish":
             print(publish(said["run"], said["data_licence"]))
         elif command == "bench":
@@ -179,7 +191,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 return 0
             record = finished.record
             print(f"{measured(record)} error {record['test_error']:.2f}%: {finished.folder / 'record.json'}")
-    except (ValueError, TypeError, OSError, TrainingDiverged) as error:
+    except (ValueError, TypeError, OSError, ImportError, TrainingDiverged) as error:
         print(f"ran {command}: {error}", file=sys.stderr)
         return 2
     return 0

@@ -40,6 +40,11 @@ class Trained:
     assumed: str = ""
 
     @property
+    def name(self) -> str:
+        """A short name for files: the run's id, or the name of a file that has its own."""
+        return self.source.resolve().parent.name if self.source.name == FILE else self.source.stem
+
+    @property
     def size(self) -> int:
         """Side of the square images that the network was tested on, in pixels."""
         if self.config.get("dataset") in FIXED:

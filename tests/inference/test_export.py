@@ -1,0 +1,134 @@
+"""`ran export`: the file gives PyTorch's answers in another program, for any batch and size, or it is not written."""
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from ran.cli import main
+from ran.inference import export as export_network
+from ran.inference import load, save_weights
+from ran.inference.exporting import FORMATS
+from ran.model import build
+
+SHAPES = [(1, 32, 32), (4, 32, 32), (2, 45, 71), (1, 96, 40)]
+
+
+def images(batch, height, width, seed=1):
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def small(folder, network="attention-56", narrow=16, **shape):
+    """Weights of a small network with new weights, as a run leaves them."""
+    config = {"network": network, "narrow": narrow, "dataset": "cifar10", **shape}
+    if network.endswith("imagenet"):
+        config |= {"dataset": "folder", "size": 64}
+    folder.mkdir(exist_ok=True)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
+    return save_weights(folder, build(network, narrow, num_classes=5, **shape), config, list("abcde"), mean, std)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The published Attention-56 as ONNX, with the normalisation inside."""
+    path = tmp_path_factory.mktemp("export") / "attention.onnx"
+    assert main(["export", "attention-56-cifar10", "--to", "onnx", "--out", str(path), "--normalise"]) == 0
+    return path
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_onnxruntime_gives_the_answers_of_pytorch(published, shape):
+    trained, given = load("attention-56-cifar10"), images(*shape)
+    (found,) = onnxruntime.InferenceSession(published).run(["logits"], {"images": given.numpy()})
+    with torch.no_grad():
+        expected = trained.network((given - trained.mean.view(3, 1, 1)) / trained.std.view(3, 1, 1))
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_one_file_says_what_it_needs(published):
+    assert [path.name for path in published.parent.iterdir()] == ["attention.onnx"]
+    about = onnxruntime.InferenceSession(published).get_modelmeta().custom_metadata_map
+    trained = load("attention-56-cifar10")
+    assert json.loads(about["classes"]) == list(trained.classes) and json.loads(about["size"]) == 32
+    assert torch.tensor(json.loads(about["mean"])).equal(trained.mean) and "in [0, 1]" in about["input"]
+
+
+def test_pt2_gives_the_answers_of_pytorch(tmp_path, monkeypatch, capsys):
+    small(tmp_path / "a-run")
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "a-run", "--to", "pt2"]) == 0
+    assert capsys.readouterr().out == "a-run.pt2\n"
+    extra = {"classes": "", "input": ""}
+    module, trained = torch.export.load("a-run.pt2", extra_files=extra).module(), load(tmp_path / "a-run")
+    assert json.loads(extra["classes"]) == list("abcde")
+    for shape in SHAPES:
+        given = images(*shape)
+        with torch.no_grad():
+            torch.testing.assert_close(module(given), trained.network(given), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"gate": "spatial", "attention": "nal", "mask": "local-convolutions"},
+        {"network": "attention-56-imagenet", "gate": "channel"},
+    ],
+    ids=lambda shape: "-".join(shape.values()),
+)
+def test_every_kind_of_network_can_be_exported(tmp_path, shape):
+    trained = load(small(tmp_path, **shape).parent)
+    path = export_network(trained, "onnx", tmp_path / "network.onnx")
+    given = images(3, 70, 97)
+    (found,) = onnxruntime.InferenceSession(path).run(None, {"images": given.numpy()})
+    with torch.no_grad():
+        expected = trained.network(given).numpy()
+    assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())  # with new weights, logits are large
+
+
+def test_a_file_with_other_answers_is_not_written(tmp_path, monkeypatch, capsys):
+    write, read = FORMATS["pt2"]
+
+    def spoiled(program, path, about):
+        bias = program.state_dict["network.head.3.bias"]
+        program.state_dict["network.head.3.bias"] = torch.nn.Parameter(bias + 0.01)
+        write(program, path, about)
+
+    monkeypatch.setitem(FORMATS, "pt2", (spoiled, read))
+    small(tmp_path / "run")
+    target = tmp_path / "network.pt2"
+    target.write_text("an earlier one")
+    assert main(["export", str(tmp_path / "run"), "--to", "pt2", "--out", str(target)]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "is not written: for images (1, 3, 32, 32) its logits differ from PyTorch's" in said and said.count("\n") == 1
+    )
+    assert target.read_text() == "an earlier one"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.pt2", "run"]
+
+
+def test_without_the_packages_the_command_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ran.inference.exporting.find_spec", lambda name: None)
+    assert main(["export", "attention-56", "--to", "onnx", "--out", str(tmp_path / "a.onnx")]) == 2
+    said = capsys.readouterr().err
+    assert 'ONNX needs onnx, onnxscript, onnxruntime: pip install -e ".[export]"' in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["attention-56", "--to", "onx"], "unknown format 'onx'. Did you mean 'onnx'?"),
+        (["attention-65", "--to", "pt2"], "unknown published weights 'attention-65'"),
+        (["attention-56", "--to", "pt2", "--out", "README.md"], "expected one that ends in .pt2"),
+        (["attention-56", "--to", "pt2", "--out", "folder.pt2"], "expected one that ends in .pt2"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("mine")
+    (tmp_path / "folder.pt2").mkdir()
+    assert main(["export", *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+    assert (tmp_path / "README.md").read_text() == "mine"
