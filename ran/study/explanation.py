@@ -9,6 +9,7 @@ import numpy as np
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image
@@ -42,8 +43,8 @@ def explanation(found: Explanation, title: str = "") -> Figure:
     colour scale, red above and blue below zero; a mask is scaled to its own range, which stands below it.
     """
     rows = len(found.modules)
-    heights = 2.3, (CELL + 0.5) * rows
-    figure = plt.figure(figsize=(CELL * (4 + FURTHER) + 0.8, sum(heights)), layout="constrained")
+    heights = 2.3, (CELL + 0.65) * rows
+    figure = plt.figure(figsize=(CELL * (4 + FURTHER) + 0.8, sum(heights)), layout=ConstrainedLayoutEngine(hspace=0.06))
     above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
     if title:
         above.suptitle(title, fontsize=10)
@@ -128,8 +129,7 @@ def _answers(above: SubFigure, found: Explanation) -> None:
     places = range(len(names))
     bars.barh(places, [100 * share for share in shares], color="C0", height=0.7)
     for place, share in zip(places, shares, strict=True):
-        text = f"{100 * share:.1f}%" if share >= 0.001 else "< 0.1%"
-        bars.text(100 * share + 1.5, place, text, va="center", fontsize=9)
+        bars.text(100 * share + 1.5, place, f"{share:.1%}", va="center", fontsize=9)
     bars.set_yticks(places, names, fontsize=10)
     bars.set(xlim=(0, 115), ylim=(len(names) - 0.5, -0.5), xticks=[])
     bars.grid(False)
