@@ -175,7 +175,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 complain(trained.assumed)
             print(export(trained, said["to"], said["out"] or Path(f"{trained.name}.{said['to']}"), said["normalise"]))
         elif command == "publish":
-            print(publish(said["run"], said["data_licence"]))
+            card = publish(said["run"], said["data_licence"])
+            print(f"{card}\ngit leaves weights out unless they are added with: git add -f {card.parent}")
         elif command == "bench":
             print(bench(choose_device(said["device"]), Path(said["results"]) / "bench", said["parts"] or PARTS))
         elif command == "cells":

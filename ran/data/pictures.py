@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 
@@ -26,7 +26,8 @@ def read_picture(path: str | Path, background: Sequence[float] | Tensor) -> Imag
             image.load()
             return _opaque(_in_eight_bits(_upright(image)), background)
     except Exception as error:  # whatever Pillow raises for what the file holds
-        reason = " ".join(str(error).replace(repr(str(path)), "it").split())
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "its format is unknown" if unknown else " ".join(str(error).split())
         raise ValueError(f"{str(path)!r} cannot be read as a picture ({reason}).") from error
 
 

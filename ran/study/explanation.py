@@ -77,7 +77,12 @@ def explanation(found: Explanation, title: str = "") -> Figure:
 
 
 def picture_files(names: Sequence[str], folder: Path) -> dict[str, Path]:
-    """A file in `folder` for the explanation of every picture of `names`, by name: no two are the same file."""
+    """A file in `folder` for the explanation of every picture of `names`, by name: no two are the same file.
+
+    Raises NotADirectoryError where `folder` is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{str(folder)!r} is a file: expected a folder for the figures.")
     files: dict[str, Path] = {}
     for name in names:
         stem, number = Path(name).stem, 1

@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ran import build
+from ran.cli import main
 from ran.files import ROOT, Damaged
 from ran.inference import CARD, FILE, RUNS, load, save_weights
 from ran.runs import Environment, RunConfig, publish, run, sealed
@@ -202,6 +203,17 @@ def test_a_published_run_is_loaded_by_its_name(finished, tmp_path):
     assert f"{finished.record['test_error']:.2f}% after 1 epoch" in text and "seed 0" in text and "MIT" in text
     assert answers(load("attention-56-narrow4-shapes", tmp_path)).equal(answers(load(finished.folder)))
     assert publish(finished.folder, runs=tmp_path).read_text() == text  # again
+
+
+def test_ran_publish_says_what_it_wrote(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ran.cli.publish", lambda run, licence: publish(run, licence, tmp_path))
+    assert main(["publish", str(finished.folder), "--data-licence", "drawn by\nme"]) == 0
+    card = tmp_path / finished.record["id"] / CARD
+    assert (
+        capsys.readouterr().out.splitlines()[0] == str(card) and "- Training images: drawn by me\n" in card.read_text()
+    )
+    assert main(["publish", str(tmp_path)]) == 2
+    assert "is not the folder of a finished run" in capsys.readouterr().err
 
 
 def test_another_training_of_a_run_is_not_published_over_the_first(finished, tmp_path):

@@ -125,6 +125,13 @@ def test_a_network_without_masks_is_not_explained(tmp_path, pictures, capsys):
     assert not list(tmp_path.glob("*attention*"))
 
 
+def test_figures_are_not_written_into_a_file(pictures, capsys):
+    before = (pictures / "dog.jpg").read_bytes()
+    assert main(["explain", str(pictures / "horse.png"), "--out", str(pictures / "dog.jpg")]) == 2
+    assert "dog.jpg' is a file: expected a folder for the figures" in capsys.readouterr().err
+    assert (pictures / "dog.jpg").read_bytes() == before
+
+
 @pytest.mark.parametrize("gate", ["channel", "spatial"])
 def test_every_gate_and_a_narrow_network_can_be_drawn(tmp_path, pictures, gate):
     network = build("attention-92", 16, gate=gate)
