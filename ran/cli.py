@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from ran.bench import PARTS, bench
 from ran.choices import choose
@@ -64,8 +64,8 @@ def parser() -> argparse.ArgumentParser:
     timing.add_argument("--device", default=Environment.device, help="auto, cpu or cuda (default: %(default)s)")
     timing.add_argument("--results", default="results", help="folder that receives bench/ (default: %(default)s)")
 
-    sealing = commands.add_parser("seal", help="add version and checksum to records of older code, after a check")
-    sealing.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a record.json in the folder of its run")
+    sealing = commands.add_parser("seal", help="add a checksum to records and measurements of older code")
+    sealing.add_argument("files", nargs="+", type=Path, metavar="FILE", help="record.json or *.csv in a run's folder")
 
     _add_pictures(commands)
     _add_run(commands)
@@ -121,16 +121,17 @@ def _add_run(commands: Any) -> None:
     train.add_argument(
         "--jobs", type=int, metavar="N", help="with --table: that many processes side by side (default: 1)"
     )
+    types = get_type_hints(RunConfig) | get_type_hints(Environment)
     for each in (*fields(RunConfig), *fields(Environment)):
-        known = each.metadata["known"]
+        known, kind = each.metadata["known"], types[each.name]
         value: dict[str, Any] = {
-            "type": each.type if each.type in (str, float) else int,
-            "metavar": "NAME" if known else "PATH" if each.type is str else "N",
+            "type": kind if kind in (str, float) else int,
+            "metavar": "NAME" if known else "PATH" if kind is str else "N",
         }
         train.add_argument(
             f"--{each.name.replace('_', '-')}",
             default=argparse.SUPPRESS,
-            **({"action": "store_true"} if each.type is bool else value),
+            **({"action": "store_true"} if kind is bool else value),
             help=f"{each.metadata['help']}{': ' + ', '.join(known) if known else ''} (default: {each.default})",
         )
 
@@ -192,7 +193,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 return 0
             record = finished.record
             print(f"{measured(record)} error {record['test_error']:.2f}%: {finished.folder / 'record.json'}")
-    except (ValueError, TypeError, OSError, ImportError, TrainingDiverged) as error:
+    except (ValueError, OSError, ImportError, TrainingDiverged) as error:
         print(f"ran {command}: {error}", file=sys.stderr)
         return 2
     return 0

@@ -1,7 +1,6 @@
 """`ran bench`: runs the measurements on this machine, and writes and reads their records."""
 
 import datetime
-import json
 import platform
 import re
 import time
@@ -16,8 +15,8 @@ import torch
 from ran.bench import measures
 from ran.bench.measures import SIZES, Size
 from ran.bench.operation_times import measure_operation_times
+from ran.bench.records import read_bench_record, write_bench
 from ran.choices import choose
-from ran.files import write_whole
 from ran.runs import git_state, hardware
 
 PARTS: dict[str, Callable[[Size, torch.device], Any]] = {
@@ -53,7 +52,7 @@ def bench(
         )
     about = hardware(device)
     path = folder / ("-".join(re.sub(r"\W+", "-", str(value).lower()) for value in about.values()) + ".json")
-    record = json.loads(path.read_text()) if path.is_file() else {"hardware": about, "parts": {}}
+    record = read_bench_record(path) if path.is_file() else {"hardware": about, "parts": {}}
     size = size or SIZES[device.type]
     for part in parts:
         start = time.perf_counter()
@@ -61,21 +60,15 @@ def bench(
         record["parts"][part] = {
             "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
             "git": git_state(),
-            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
             "size": asdict(size),
             "seconds": round(time.perf_counter() - start, 1),
             "found": found,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        write_bench(path, record)
         for line in as_lines(part, found):
             report(line)
     return path
-
-
-def read_bench(folder: Path) -> list[dict[str, Any]]:
-    """The records below `folder`, one for each device, by name."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
 def as_lines(title: str, found: Any) -> list[str]:

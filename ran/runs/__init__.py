@@ -6,10 +6,14 @@ from ran.runs.publishing import publish
 from ran.runs.reading import all_records, is_recorded, read_gradients, read_probes, read_records
 from ran.runs.records import measured, misclassified, reproducible
 from ran.runs.runner import run
-from ran.runs.schema import Record, seal, sealed
+from ran.runs.schema import Date, Git, Hardware, Part, Record, seal
 
 __all__ = [
+    "Date",
     "Environment",
+    "Git",
+    "Hardware",
+    "Part",
     "Record",
     "RunConfig",
     "all_records",
@@ -28,6 +32,5 @@ __all__ = [
     "reproducible",
     "run",
     "seal",
-    "sealed",
     "typed",
 ]

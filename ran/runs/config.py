@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import reprlib
 import shlex
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ran.choices import choose
 from ran.data import FIXED, IMAGE_SIZE, PLAIN, SOURCES, Data, DataSet, hold_out, load, shortened
@@ -24,22 +27,21 @@ def option(default: Any, help: str, known: Mapping[str, Any] | None = None) -> A
 
 
 # least and most of each number: what is less makes no sense, and more is a slip of the hand
-BOUNDS = {
-    "size": (1, 4096),
-    "test_size": (1, 4096),
-    "epochs": (1, 100_000),
-    "accumulate": (1, 4096),
-    "seed": (0, 2**32 - 1),
-    "train_images": (1, 100_000_000),
-    "held_out": (0, 100_000_000),
-}
+Side = Annotated[int, Field(ge=1, le=4096)]
+Parts = Annotated[int, Field(ge=1, le=4096)]
+Length = Annotated[int, Field(ge=1, le=100_000)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Images = Annotated[int, Field(ge=1, le=100_000_000)]
+Rest = Annotated[int, Field(ge=0, le=100_000_000)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Processes = Annotated[int, Field(ge=0, le=4096)]
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """What is trained and how: all settings that decide the result, and no others.
 
-    Raises ValueError for an unknown name or an impossible value, TypeError for a wrong type.
+    Raises ValueError for a wrong type, an unknown name or an impossible value.
     """
 
     network: str = option("attention-56", "network preset", PRESETS)
@@ -47,27 +49,19 @@ class RunConfig:
     mask: str = option("encoder-decoder", "structure of the mask branch", MASKS)
     gate: str = option("mixed", "attention type: mixed (f1), channel (f2) or spatial (f3)", GATES)
     dataset: str = option("shapes", "data set", SOURCES)
-    size: int | None = option(None, "side of training crops from image folders; the network's own without it")
-    test_size: int | None = option(None, "side of their test crops; that of the training crops without it")
-    noise: float = option(0.0, "share of training labels changed to another class")
+    size: Side | None = option(None, "side of training crops from image folders; the network's own without it")
+    test_size: Side | None = option(None, "side of their test crops; that of the training crops without it")
+    noise: Share = option(0.0, "share of training labels changed to another class")
     schedule: str = option("smoke", "training schedule", SCHEDULES)
-    epochs: int | None = option(None, "number of epochs in place of the schedule's own")
-    accumulate: int = option(1, "parts in which a step takes its batch, one after the other, to save memory")
-    seed: int = option(0, "seed of initialisation, shuffling and augmentation")
-    train_images: int | None = option(None, "train on this many images only, where given")
-    held_out: int = option(0, "measure on that many training images, kept out of training, and not on the test set")
-    narrow: int = option(1, "divide the network's channels by this; the paper's tables take 1")
+    epochs: Length | None = option(None, "number of epochs in place of the schedule's own")
+    accumulate: Parts = option(1, "parts in which a step takes its batch, one after the other, to save memory")
+    seed: Seed = option(0, "seed of initialisation, shuffling and augmentation")
+    train_images: Images | None = option(None, "train on this many images only, where given")
+    held_out: Rest = option(0, "measure on that many training images, kept out of training, and not on the test set")
+    narrow: Parts = option(1, "divide the network's channels by this; the paper's tables take 1")
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        for name, (least, most) in BOUNDS.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}, not {value}.")
-            if value is not None and value > most:
-                raise ValueError(f"{name} must be at most {most:,}, not {value}.")
-        if not 0 <= self.noise < 1:
-            raise ValueError(f"noise must be at least 0 and less than 1, not {self.noise}.")
+        _check(self)
         if round(self.noise, 4) != self.noise:
             raise ValueError(f"noise has at most four decimals, as in the run's name: {self.noise} is refused.")
         if self.dataset in FIXED and (self.size or self.test_size):
@@ -138,7 +132,16 @@ class RunConfig:
     @property
     def command(self) -> str:
         """The papermill command that repeats this run; for data outside data/, add `-p data_root PATH`."""
-        said = [f"-p {name} {shlex.quote(str(value))}" for name, value in asdict(self).items() if value is not None]
+        return self._command(name for name, value in asdict(self).items() if value is not None)
+
+    def is_repeated_by(self, command: str) -> bool:
+        """Whether `command` repeats this run. Parameters at their defaults may be missing: older code had fewer."""
+        names = command.split()[4::3]
+        known = {each.name for each in fields(self)}
+        return set(_not_default(self)) <= set(names) <= known and command == self._command(names)
+
+    def _command(self, names: Iterable[str]) -> str:
+        said = [f"-p {name} {shlex.quote(str(getattr(self, name)))}" for name in names]
         return " ".join(["papermill", NOTEBOOK, "OUT.ipynb", *said])
 
 
@@ -146,19 +149,17 @@ class RunConfig:
 class Environment:
     """Where a run reads, writes and computes: settings that do not enter its name or its config.
 
-    Raises ValueError for an impossible value, TypeError for a wrong type.
+    Raises ValueError for a wrong type or an impossible value.
     """
 
     data_root: str = option("data", "folder that holds the CIFAR sets, or train/ and val/ of an image folder")
     results: str = option("results/runs", "folder that receives one folder for every run")
     device: str = option("auto", "auto, cpu or cuda")
     recompute: bool = option(False, "compute features again in the backward pass: less memory, more time")
-    workers: int = option(4, "processes that decode image folders, for each device")
+    workers: Processes = option(4, "processes that decode image folders, for each device")
 
     def __post_init__(self) -> None:
-        _check_types(self)
-        if self.workers < 0:
-            raise ValueError(f"workers must be at least 0, not {self.workers}.")
+        _check(self)
 
     def load(self, config: RunConfig) -> Data:
         """The data of `config`, before label noise; its `test` part holds the images of RunConfig.measured_on.
@@ -181,8 +182,7 @@ class Environment:
 def parse(parameters: Mapping[str, Any]) -> tuple[RunConfig, Environment]:
     """The config and environment of named values, such as a notebook's parameters.
 
-    Raises ValueError for an impossible value or an unknown name (with the nearest known one), TypeError for a wrong
-    type.
+    Raises ValueError for a wrong type, an impossible value or an unknown name (with the nearest known one).
     """
     for name in parameters:
         choose("parameter", name, (each.name for kind in (RunConfig, Environment) for each in fields(kind)))
@@ -194,7 +194,7 @@ def typed(kind: type[Typed], parameters: Mapping[str, Any]) -> Typed:
     for name in parameters:
         choose("parameter", name, (each.name for each in fields(kind)))  # type: ignore[arg-type]
     config = _take(kind, parameters)
-    _check_types(config)
+    _check(config)
     return config
 
 
@@ -216,19 +216,31 @@ def _take(kind: type[Typed], parameters: Mapping[str, Any]) -> Typed:
     return kind(**{name: value for name, value in parameters.items() if name in names})
 
 
-def _check_types(config: Any) -> None:
-    for name, kind in get_type_hints(type(config)).items():
-        value, known = getattr(config, name), config.__dataclass_fields__[name].metadata["known"]
-        if not isinstance(value, int | float if kind is float else kind) or (
-            isinstance(value, bool) and kind is not bool
-        ):
-            wanted = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}.get(
-                kind, "a whole number or None"
-            )
-            names = f" (one of {', '.join(known)})" if known else ""
-            raise TypeError(f"{name} must be {wanted}{names}, not {value!r}.")
-        if known is not None:
-            choose(name, value, known)
+@cache
+def schema(kind: type) -> type[BaseModel]:
+    """The types, bounds, names and defaults of a dataclass's fields as a pydantic model, which knows no other field."""
+    told: dict[str, Any] = {}
+    hints = get_type_hints(kind, include_extras=True)
+    for each in fields(kind):
+        known = each.metadata.get("known")
+        default = ... if each.default is MISSING else each.default
+        told[each.name] = (Literal[tuple(known)] if known else hints[each.name], default)
+    strict = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    return create_model(kind.__name__, __config__=strict, __doc__=kind.__doc__, **told)
+
+
+def _check(config: Any) -> None:
+    """Raise ValueError, in one line, for the first field of `config` that is not what `schema` says."""
+    try:
+        schema(type(config)).model_validate(vars(config))  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, wrong = first["loc"][0], first["input"]
+        known = config.__dataclass_fields__[name].metadata["known"]
+        if isinstance(wrong, str) and known:
+            choose(str(name), wrong, known)
+        wanted = f"one of {', '.join(known)}" if known else first["msg"].removeprefix("Input should be ")
+        raise ValueError(f"{name} must be {wanted}, not {reprlib.repr(wrong)}.") from None
 
 
 def _not_default(config: Any) -> dict[str, Any]:

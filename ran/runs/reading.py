@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ran.files import ROOT, Damaged
+from ran.runs.measurements import GRADIENTS, PROBES, read_measurements
 from ran.runs.schema import read_record
 
 
@@ -45,10 +46,10 @@ def all_records(results: Path = ROOT / "results", report: Callable[[str], None] 
 
 
 def read_probes(record: dict[str, Any]) -> pd.DataFrame:
-    """The table of `probe` for a recorded network. Raises FileNotFoundError if it was not stored."""
-    return pd.read_csv(record["folder"] / "probes.csv")
+    """The table of `probe` for a recorded network. Raises FileNotFoundError and Damaged as `read_measurements` does."""
+    return read_measurements(record["folder"] / PROBES)
 
 
 def read_gradients(record: dict[str, Any]) -> pd.DataFrame:
-    """The table of `gradient_filter` for a recorded network. Raises FileNotFoundError if it was not stored."""
-    return pd.read_csv(record["folder"] / "gradients.csv")
+    """The table of `gradient_filter` for a recorded network. Raises as `read_probes` does."""
+    return read_measurements(record["folder"] / GRADIENTS)

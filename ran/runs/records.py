@@ -2,7 +2,6 @@
 
 import base64
 import datetime
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -115,8 +114,3 @@ def misclassified(record: dict[str, Any]) -> torch.Tensor | None:
 def measured(record: dict[str, Any]) -> str:
     """The name of the images on which a record's errors were measured: "test" or "held-out"."""
     return "held-out" if record["config"].get("held_out") else "test"
-
-
-def as_text(record: dict[str, Any]) -> str:
-    """The record as JSON text, as in its file."""
-    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"

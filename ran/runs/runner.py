@@ -8,23 +8,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from filelock import FileLock, Timeout
 
 from ran.data import Data, with_label_noise
-from ran.files import Damaged, write_whole
+from ran.files import Damaged, as_text, sealed, write_whole
 from ran.inference import FILE, load, save_weights
 from ran.model import ResidualAttentionNetwork
 from ran.runs.config import Environment, RunConfig
 from ran.runs.gradients import gradient_filter
+from ran.runs.measurements import GRADIENTS, MEASUREMENTS, PROBES, read_measurements, write_measurements
 from ran.runs.probes import probe
-from ran.runs.records import as_text, make_record, this_session
-from ran.runs.schema import read_record, sealed
+from ran.runs.records import make_record, this_session
+from ran.runs.schema import read_record
 from ran.training import Checkpoint, Devices, OutOfTime, TrainingDiverged, choose_device, fit, join
 
 RECORD, CHECKPOINT, FAILURE = "record.json", "checkpoint.pt", "failure.json"
-MEASUREMENTS = PROBES, GRADIENTS = "probes.csv", "gradients.csv"
 
 
 @dataclass(frozen=True)
@@ -147,16 +146,10 @@ def _measure(network: ResidualAttentionNetwork, config: RunConfig, clean: Data, 
     if config.noise and network.config.has_modules:
         measures[GRADIENTS] = lambda: gradient_filter(network, clean, data)
     for name, measure in measures.items():
-        if not _is_table(folder / name):
-            write_whole(folder / name, measure().to_csv(index=False, float_format="%.6g"))
-
-
-def _is_table(path: Path) -> bool:
-    """Whether a file of measurements is there and can be read."""
-    try:
-        return not pd.read_csv(path).empty
-    except (OSError, ValueError):
-        return False
+        try:
+            read_measurements(folder / name)
+        except (Damaged, OSError):
+            write_measurements(folder / name, measure())
 
 
 def _trained(path: Path, config: RunConfig) -> ResidualAttentionNetwork:

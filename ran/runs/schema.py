@@ -1,30 +1,26 @@
 """What a record must be to be believed: types, bounds, and that its parts agree with each other and with its digest."""
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ran.files import Damaged, write_whole
-from ran.runs.config import parse
-from ran.runs.records import as_text, misclassified
+from ran.files import VERSION, Damaged, Plain, as_text, one_line, read_sealed, sealed, write_whole
+from ran.runs.config import RunConfig, schema
+from ran.runs.measurements import seal_measurements
+from ran.runs.records import misclassified
 from ran.training import Schedule
 
-VERSION = 1  # of the form of a record
 Percent = Annotated[float, Field(ge=0, le=100)]
 Positive = Annotated[float, Field(gt=0)]
 Loss = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-# it is shown on a page: no markup of HTML, Markdown or MyST, and one line
-Plain = Annotated[str, Field(pattern=r"^[^<>`{}\[\]$\\\x00-\x1f]*$", max_length=2000)]
 
 
 class Part(BaseModel):
@@ -99,8 +95,8 @@ class Record(Part):
     versions: dict[Plain, Plain]
     sessions: list[Session] = []
     command: Plain
-    config: dict[str, Any]
-    schedule: dict[str, Any]
+    config: schema(RunConfig)  # type: ignore[valid-type]
+    schedule: schema(Schedule)  # type: ignore[valid-type]
     parameters: Count
     measured_on: Plain = "the test set"
     test_error: Percent
@@ -116,17 +112,16 @@ class Record(Part):
     @model_validator(mode="after")
     def agrees(self) -> "Record":
         """Refuse a record whose parts contradict each other."""
-        config, _ = parse(self.config)
-        known = {each.name for each in fields(Schedule)}
-        if unknown := set(self.schedule) - known:
-            raise ValueError(f"its schedule has unknown settings: {', '.join(sorted(unknown))}")
-        settings = self.schedule | ({"drops": tuple(self.schedule["drops"])} if "drops" in self.schedule else {})
-        if config.name_by(Schedule(**settings)) != self.id:
+        config = RunConfig(**self.config.model_dump(exclude_unset=True))
+        schedule = Schedule(**self.schedule.model_dump(exclude_unset=True))
+        if schedule.name != config.schedule or config.name_by(schedule) != self.id:
             raise ValueError(f"its id {self.id} is not that of its config and schedule")
+        if not config.is_repeated_by(self.command):
+            raise ValueError("its command is not that of its config")
         if [each.epoch for each in self.epochs] != list(range(1, len(self.epochs) + 1)):
             raise ValueError("its epochs are not numbered 1, 2, 3, …")
-        steps = max(1, self.dataset.train_images // settings.get("batch_size", Schedule.batch_size))
-        expected = settings.get("epochs") or math.ceil(settings.get("iterations", Schedule.iterations) / steps)
+        steps = max(1, self.dataset.train_images // schedule.batch_size)
+        expected = schedule.epochs or math.ceil(schedule.iterations / steps)
         if len(self.epochs) != expected:
             raise ValueError(f"it has {len(self.epochs)} epochs, and its schedule takes {expected}")
         if self.epochs[-1].test_error != self.test_error:
@@ -144,24 +139,20 @@ class Record(Part):
         return self
 
 
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with its version and a SHA-256 over all the rest, in front."""
-    rest = {name: value for name, value in record.items() if name not in ("version", "sha256")}
-    return {"version": VERSION, "sha256": _digest(rest), **rest}
-
-
 def seal(path: Path) -> None:
-    """Give a record of older code its version and checksum, in its file.
+    """Give a record of older code its version and checksum, in its file; likewise a table of measurements.
 
     Raises ValueError, and changes nothing, for one that has a checksum already or does not keep the schema.
     """
+    if path.suffix == ".csv":
+        return seal_measurements(path)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(record, dict) or "sha256" in record:
             raise ValueError("it has a checksum already" if isinstance(record, dict) else "it is no record")
         check(sealed(record))
     except (ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is not sealed: {_one_line(error)}") from error
+        raise ValueError(f"{path} is not sealed: {one_line(error)}") from error
     write_whole(path, as_text(sealed(record)))
 
 
@@ -172,36 +163,15 @@ def read_record(path: Path) -> dict[str, Any]:
     parts contradict each other, or that belongs to another run.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record, dict):
-            raise ValueError("it is no record")
-        if "sha256" not in record:
-            raise ValueError("it has no checksum: `ran seal FILE` adds one to a record of older code")
-        if record["sha256"] != _digest({k: v for k, v in record.items() if k not in ("version", "sha256")}):
-            raise ValueError("its checksum is wrong: it was changed after it was written")
+        record = read_sealed(path)
         check(record)
         if record["id"] != path.parent.name:
             raise ValueError(f"it is of the run {record['id']}")
-    except (ValueError, TypeError, RecursionError) as error:
-        raise Damaged(f"{path} is not a whole record ({_one_line(error)})") from error
+    except ValueError as error:
+        raise Damaged(f"{path} is not a whole record ({one_line(error)})") from error
     return record
 
 
 def check(record: Mapping[str, Any]) -> None:
     """Raise ValueError where a record does not keep the schema, or its parts contradict each other."""
-    try:
-        Record.model_validate(dict(record))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        more = f"; {error.error_count() - 1} more" if error.error_count() > 1 else ""
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{where}: {message}{more}" if where else message) from None
-
-
-def _digest(rest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    Record.model_validate_json(json.dumps(record))

@@ -1,5 +1,6 @@
 """Texts for tables and plots: labels of values, machines, schedules and records."""
 
+import re
 from typing import Any
 
 import pandas as pd
@@ -69,7 +70,7 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
         + (f"; top-5 {record['test_top5_error']:.2f}%" if "test_top5_error" in record else ""),
         "parameters": f"{record['parameters']:,}",
         "schedule": f"{schedule['name']}, batch {schedule['batch_size']}",
-        "seed": record["config"]["seed"],
+        "seed": str(record["config"]["seed"]),
         "data set": f"{data['name']}, {data['train_images']:,} training and {data['test_images']:,} "
         + f"{measured(record)} images"
         + (f"; skipped {len(skipped)}" if (skipped := data.get("skipped")) else ""),
@@ -81,9 +82,9 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
         "date": when(record),
         "commit": f"{record['git']['commit']}{' and later changes' if record['git']['changed'] else ''}",
-        "command": f"`{record['command']}`",
+        "command": Markup(f"`{record['command']}`"),
     }
-    return pd.DataFrame({"question": list(answers), "answer": [str(answer) for answer in answers.values()]})
+    return pd.DataFrame({"question": list(answers), "answer": list(answers.values())})
 
 
 def when(record: dict[str, Any]) -> str:
@@ -91,8 +92,26 @@ def when(record: dict[str, Any]) -> str:
     return record["date"] + (f", the last of {len(record['sessions'])} sessions" if "sessions" in record else "")
 
 
+class Markup(str):
+    """Text that is MyST and may act as such: `list_table` does not escape it."""
+
+
+def escaped(text: str) -> str:
+    """`text` on one line, as MyST that shows exactly it: nothing in a record is markup of a page."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+
+
+def literal(text: str) -> str:
+    """`text` for a plot, in which a dollar sign begins no formula."""
+    return text.replace("$", r"\$")
+
+
 def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:
-    """`frame` as MyST text of a numbered table; a notebook cell returns it as Markdown."""
-    rows = [list(frame.columns), *frame.astype(str).to_numpy().tolist()]
-    cells = ["* - " + "\n  - ".join(row) for row in rows]
+    """`frame` as MyST text of a numbered table; a notebook cell returns it as Markdown.
+
+    Heads and cells are escaped, but for those that are Markup; the caption is MyST.
+    """
+    rows = [list(frame.columns), *frame.astype(object).to_numpy().tolist()]
+    texts = [[cell if isinstance(cell, Markup) else escaped(str(cell)) for cell in row] for row in rows]
+    cells = ["* - " + "\n  - ".join(row) for row in texts]
     return "\n".join([f"```{{list-table}} {caption}", f":name: {name}", ":header-rows: 1", "", *cells, "```"])

@@ -14,7 +14,7 @@ import pandas as pd
 from ran.files import ROOT
 from ran.runs import RunConfig, all_records
 from ran.study.experiments import OWN, PROFILES, TABLES, Cell, table
-from ran.study.labels import HEADINGS, describe, label, length, when
+from ran.study.labels import HEADINGS, describe, escaped, label, length, when
 from ran.training import Schedule
 
 NOT_RUN = "not run"
@@ -119,7 +119,7 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
             command = textwrap.wrap(record["command"], 100, break_long_words=False, break_on_hyphens=False)
             lines += [
                 f"- **{what}**: {record['test_error']:.2f}%, {length(record)}, seed {record['config']['seed']}; "
-                f"{describe(record['hardware'])}; {record['wall_seconds']:,.0f} s; {when(record)}; "
+                f"{escaped(describe(record['hardware']))}; {record['wall_seconds']:,.0f} s; {escaped(when(record))}; "
                 f"{link(record, 'record')}\n",
                 "  ```bash\n  " + " \\\n      ".join(command) + "\n  ```\n",
             ]
@@ -134,7 +134,7 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
         lines.append(f"- **Not run** at full size: {'; '.join(missing)}. The command runs what is missing{as_long}:\n")
         lines.append(f"  ```bash\n  ran run --table {name} --profile short{option} --data-root PATH\n  ```\n")
     if study:
-        made = dict.fromkeys(f"{when(record)}, {describe(record['hardware'])}" for _, record in study)
+        made = dict.fromkeys(escaped(f"{when(record)}, {describe(record['hardware'])}") for _, record in study)
         linked = "; ".join(link(record, f"{what}, seed {record['config']['seed']}") for what, record in study)
         narrow = PROFILES["study"].narrow
         lines.append(

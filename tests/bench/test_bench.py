@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ran.bench import PARTS, bench, loops
+from ran.bench import PARTS, bench, loops, read_bench
 from ran.bench import suite as bench_module
 from ran.bench.baselines import Images, PlainLoop
 from ran.bench.loops import Loop, Turn, alternate, images_like_cifar
@@ -17,6 +17,7 @@ from ran.bench.roofline import count, least_seconds
 from ran.bench.suite import as_lines
 from ran.cli import main
 from ran.data import load
+from ran.files import Damaged, sealed
 from ran.model import build, cost
 from ran.training import PLAIN, Engine
 
@@ -204,3 +205,27 @@ def test_without_pytorchcv_nothing_is_measured_in_vain(tmp_path, monkeypatch, ca
     monkeypatch.setattr("ran.bench.suite.find_spec", lambda _: None)
     assert main(["bench", "--device", "cpu", "--results", str(tmp_path)]) == 2
     assert "--parts training inference limit" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("how", ["cut", "edited", "null", "unsealed", "markup"])
+def test_a_damaged_record_is_named_and_kept(tmp_path, monkeypatch, how):
+    monkeypatch.setitem(PARTS, "kinds", lambda size, device: [{"name": "first", "share": 1}])
+    path = bench(CPU, tmp_path, ["kinds"], TINY, lambda _: None)
+    text = path.read_text()
+    record = json.loads(text)
+    rest = {name: value for name, value in record.items() if name not in ("version", "sha256")}
+    rest["parts"]["kinds"]["found"][0]["name"] = "<b>first</b>"
+    path.write_text(
+        {
+            "cut": text[:-20],
+            "edited": text.replace('"share": 1', '"share": 2'),
+            "null": "null",
+            "unsealed": json.dumps({"hardware": record["hardware"], "parts": record["parts"]}),
+            "markup": json.dumps(sealed(rest)),
+        }[how]
+    )
+    damaged = path.read_bytes()
+    for read in (lambda: read_bench(tmp_path), lambda: bench(CPU, tmp_path, ["kinds"], TINY, lambda _: None)):
+        with pytest.raises(Damaged, match="is not a whole record of measurements"):
+            read()
+    assert path.read_bytes() == damaged

@@ -2,23 +2,36 @@
 
 import itertools
 import json
+import re
 import subprocess
 import sys
 import threading
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ran.cli import main
 from ran.data import load, shortened, with_label_noise
-from ran.files import ROOT
+from ran.files import ROOT, Damaged
 from ran.model import GATES, LEARNING, MASKS, build
-from ran.runs import Environment, RunConfig, misclassified, notebook_parameters, parse, reproducible, run
+from ran.runs import (
+    Environment,
+    RunConfig,
+    misclassified,
+    notebook_parameters,
+    parse,
+    read_gradients,
+    read_probes,
+    reproducible,
+    run,
+)
+from ran.runs.measurements import write_measurements
 from ran.study import summary
 from ran.training import TrainingDiverged, evaluate
 from ran.training.epochs import Evaluation
@@ -28,59 +41,59 @@ TINY = {"dataset": "shapes", "schedule": "smoke", "epochs": 1, "train_images": 6
 
 
 @pytest.mark.parametrize(
-    ("parameters", "error", "message"),
+    ("parameters", "message"),
     [
-        ({"depht": 92}, ValueError, "unknown parameter 'depht'"),
-        ({"netwrok": "attention-56"}, ValueError, "Did you mean 'network'"),
-        ({"network": "attention-57"}, ValueError, "Did you mean 'attention-56'"),
-        ({"network": 56}, TypeError, "network must be a text (one of attention-56, "),
-        ({"attention": True}, TypeError, "attention must be a text (one of arl, nal)"),
-        ({"schedule": "papier"}, ValueError, "Did you mean 'paper'"),
-        ({"epochs": 8.5}, TypeError, "epochs must be a whole number or None, not 8.5"),
-        ({"epochs": "8"}, TypeError, "epochs must be a whole number or None, not '8'"),
-        ({"epochs": 0}, ValueError, "epochs must be at least 1, not 0"),
-        ({"seed": -1}, ValueError, "seed must be at least 0"),
-        ({"seed": 2**62}, ValueError, "seed must be at most 4,294,967,295"),
-        ({"epochs": 10**30}, ValueError, "epochs must be at most 100,000"),
-        ({"train_images": 10**30}, ValueError, "train_images must be at most"),
-        ({"dataset": "folder", "network": "attention-56-imagenet", "size": 10**6}, ValueError, "size must be at most"),
-        ({"noise": 0.999999999}, ValueError, "noise has at most four decimals"),
-        ({"noise": float("nan")}, ValueError, "noise must be at least 0"),
-        ({"seed": True}, TypeError, "seed must be a whole number, not True"),
-        ({"seed": None}, TypeError, "seed must be a whole number, not None"),
-        ({"train_images": 0}, ValueError, "train_images must be at least 1"),
-        ({"noise": 1.5}, ValueError, "noise must be at least 0 and less than 1"),
-        ({"noise": "0.3"}, TypeError, "noise must be a number, not '0.3'"),
-        ({"network": "resnet-164", "attention": "nal"}, ValueError, "resnet-164 has no attention modules"),
-        ({"narrow": 3}, ValueError, "narrow must divide the stem's 16 channels"),
-        ({"narrow": 0}, ValueError, "of attention-56, which 0 does not"),
-        ({"network": "attention-56-imagenet"}, ValueError, "at least 64×64 pixels; those of shapes are 32×32"),
-        ({"size": 64}, ValueError, "size and test_size go with the data set folder; images of shapes have their own"),
-        ({"dataset": "folder", "size": 16}, ValueError, "at least 32×32 pixels; those of folder are 16×16"),
-        ({"held_out": -1}, ValueError, "held_out must be at least 0, not -1"),
+        ({"depht": 92}, "unknown parameter 'depht'"),
+        ({"netwrok": "attention-56"}, "Did you mean 'network'"),
+        ({"network": "attention-57"}, "Did you mean 'attention-56'"),
+        ({"network": 56}, "network must be one of attention-56, "),
+        ({"attention": True}, "attention must be one of arl, nal, not True"),
+        ({"schedule": "papier"}, "Did you mean 'paper'"),
+        ({"epochs": 8.5}, "epochs must be a valid integer, not 8.5"),
+        ({"epochs": "8"}, "epochs must be a valid integer, not '8'"),
+        ({"epochs": 0}, "epochs must be greater than or equal to 1, not 0"),
+        ({"seed": -1}, "seed must be greater than or equal to 0"),
+        ({"seed": 2**62}, "seed must be less than or equal to 4294967295"),
+        ({"epochs": 10**30}, "epochs must be less than or equal to 100000"),
+        ({"train_images": 10**30}, "train_images must be less than or equal to"),
+        (
+            {"dataset": "folder", "network": "attention-56-imagenet", "size": 10**6},
+            "size must be less than or equal to",
+        ),
+        ({"noise": 0.999999999}, "noise has at most four decimals"),
+        ({"noise": float("nan")}, "noise must be a finite number, not nan"),
+        ({"seed": True}, "seed must be a valid integer, not True"),
+        ({"seed": None}, "seed must be a valid integer, not None"),
+        ({"train_images": 0}, "train_images must be greater than or equal to 1"),
+        ({"noise": 1.5}, "noise must be less than 1"),
+        ({"noise": "0.3"}, "noise must be a valid number, not '0.3'"),
+        ({"network": "resnet-164", "attention": "nal"}, "resnet-164 has no attention modules"),
+        ({"narrow": 3}, "narrow must divide the stem's 16 channels"),
+        ({"narrow": 0}, "narrow must be greater than or equal to 1, not 0"),
+        ({"network": "attention-56-imagenet"}, "at least 64×64 pixels; those of shapes are 32×32"),
+        ({"size": 64}, "size and test_size go with the data set folder; images of shapes have their own"),
+        ({"dataset": "folder", "size": 16}, "at least 32×32 pixels; those of folder are 16×16"),
+        ({"held_out": -1}, "held_out must be greater than or equal to 0, not -1"),
         (
             {**IMAGENET, "held_out": 10},
-            ValueError,
             "held_out goes with shapes, cifar10, cifar100: image",
         ),
         (
             {**IMAGENET, "schedule": "best"},
-            ValueError,
             "the schedule best, with its cutout or mixing, goes",
         ),
         (
             {**IMAGENET, "network": "attentionnext-56-imagenet", "mask": "local-convolutions"},
-            ValueError,
             "made of bottleneck units, not of resnext units",
         ),
-        ({"accumulate": 0}, ValueError, "accumulate must be at least 1, not 0"),
-        ({"recompute": 1}, TypeError, "recompute must be True or False, not 1"),
-        ({"workers": -1}, ValueError, "workers must be at least 0, not -1"),
-        ({"data_root": 5}, TypeError, "data_root must be a text"),
+        ({"accumulate": 0}, "accumulate must be greater than or equal to 1, not 0"),
+        ({"recompute": 1}, "recompute must be a valid boolean, not 1"),
+        ({"workers": -1}, "workers must be greater than or equal to 0, not -1"),
+        ({"data_root": 5}, "data_root must be a valid string"),
     ],
 )
-def test_wrong_parameters_are_refused(parameters, error, message):
-    with pytest.raises(error) as caught:
+def test_wrong_parameters_are_refused(parameters, message):
+    with pytest.raises(ValueError) as caught:
         parse(parameters)
     assert message in str(caught.value)
 
@@ -261,20 +274,20 @@ def test_gradients_are_measured_where_a_mask_met_noisy_labels(finished, tmp_path
     config, environment = parse({**TINY, "noise": 0.5, "results": str(tmp_path)})
     gradients = run(config, environment, report=lambda _: None).folder / "gradients.csv"
     first = gradients.read_bytes()
-    table = pd.read_csv(gradients)
+    table = read_gradients({"folder": gradients.parent})
     before = load("shapes").train.head(64).labels
     wrong = int((before != with_label_noise(shortened(load("shapes"), 64), 0.5, seed=0).train.labels).sum())
     assert table["count"].tolist() == [64 - wrong, wrong] * 3 and table.label.tolist() == ["right", "wrong"] * 3
-    gradients.write_text("module,label\nkept,right\n")
+    write_measurements(gradients, table.head(1))
     run(config, environment, report=lambda _: None)
-    assert gradients.read_text() == "module,label\nkept,right\n"  # what is there is not measured again
+    assert len(read_gradients({"folder": gradients.parent})) == 1  # what is there is not measured again
     gradients.unlink()
     run(config, environment, report=lambda _: None)
     assert gradients.read_bytes() == first  # by the weights that were kept
     gradients.write_text("of another training")
     (gradients.parent / "record.json").unlink()
     run(config, environment, report=lambda _: None)
-    assert pd.read_csv(gradients)["count"].tolist() == table["count"].tolist()
+    assert read_gradients({"folder": gradients.parent})["count"].tolist() == table["count"].tolist()
 
 
 def test_a_network_without_masks_leaves_no_gradients(tmp_path):
@@ -359,7 +372,7 @@ def test_papermill_leaves_the_same_record(finished, tmp_path):
     ("words", "message"),
     [
         (("-p", "depht", "92"), "unknown parameter 'depht'"),
-        (("-p", "epochs", "2.5"), "epochs must be a whole number or None, not 2.5"),
+        (("-p", "epochs", "2.5"), "epochs must be a valid integer, not 2.5"),
         (("-p", "network", "attention-57"), "Did you mean 'attention-56'"),
     ],
 )
@@ -408,11 +421,57 @@ def test_all_images_have_one_name_only(tmp_path):
         run(config, environment, report=lambda _: None)
 
 
-@pytest.mark.parametrize("content", ["", "\n", "block,response\n"])
-def test_damaged_measurements_are_made_again(finished, content):
+DAMAGE = {
+    "empty": lambda text: "",
+    "no row": lambda text: text.splitlines()[0] + "\n",
+    "cut off": lambda text: text[: len(text) // 2],
+    "no last line": lambda text: text[: text.rindex("#")],
+    "an edited number": lambda text: text.replace("0.", "1.", 1),
+    "another run's": lambda text: text.replace("seed0", "seed1"),
+    "no text": lambda text: "\udcff" + text,
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damaged_measurements_are_refused_and_made_again(finished, how):
     config, environment, done = finished
     probes = done.folder / "probes.csv"
     before = probes.read_text()
-    probes.write_text(content)
+    probes.write_text(DAMAGE[how](before), errors="surrogateescape")
+    with pytest.raises(Damaged, match="probes.csv is not a whole table of measurements"):
+        read_probes({"folder": done.folder})
     run(config, environment, report=lambda _: None)
     assert probes.read_text() == before
+
+
+NAMES = {each.name: each.metadata["known"] for kind in (RunConfig, Environment) for each in fields(kind)}
+STRANGE = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=20),
+    st.lists(st.integers(), max_size=2),
+    st.sampled_from([10**30, "attention-57", "arl ", "ARL", "0", 0.1 + 0.2]),
+)
+
+
+def value(name):
+    """Right ones, most of the time, or they would never meet."""
+    known = NAMES[name]
+    return st.one_of(st.sampled_from(list(known)), STRANGE) if known else st.one_of(st.integers(0, 300), STRANGE)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.fixed_dictionaries({}, optional={name: value(name) for name in NAMES}))
+def test_whatever_the_parameters_are_they_are_a_run_or_refused_in_a_line(parameters):
+    try:
+        config, environment = parse(parameters)
+    except ValueError as error:
+        assert "\n" not in str(error).replace(repr(parameters), "")
+        return
+    again, _ = parse(json.loads(json.dumps(asdict(config))))  # as a record keeps it
+    assert again == config and again.id == config.id
+    assert re.fullmatch(r"[a-z0-9.-]+", config.id) and config.is_repeated_by(config.command)
+    assert all(type(getattr(environment, name)) is type(default) for name, default in asdict(Environment()).items())
+    assert 1 <= config.recipe.total(100) <= 10_000_000

@@ -108,7 +108,8 @@ def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
     command = CONFIG.command
     text = provenance("arl_vs_nal", all_records(tmp_path), page=tmp_path / "book")
     assert (
-        "**Attention\u201156, ARL**: 12.34%, short, 2 epochs, seed 4; A processor, 2 threads; 60 s; 2026-01-02" in text
+        "**Attention\u201156, ARL**: 12.34%, short, 2 epochs, seed 4; A processor\\, 2 threads; 60 s; 2026\\-01\\-02;"
+        in text
     )
     assert f"{{download}}`record <../runs/{CONFIG.id}/record.json>`" in text
     block = text.split("```bash\n")[1].split("```")[0]
