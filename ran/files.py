@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]  # the repository
 
 
 # text of a record is shown on a page: no markup of HTML, Markdown or MyST, and one line
-Plain = Annotated[str, Field(pattern=r"^[^<>`{}\[\]$\\\x00-\x1f]*$", max_length=2000)]
+Plain = Annotated[str, Field(pattern=r"^[^<>`{}\[\]$\\\x00-\x1f]*$", min_length=1, max_length=2000)]
 VERSION = 1  # of the form of records
 
 

@@ -29,7 +29,7 @@ def a_record(config: RunConfig, error: float = 12.344, schedule: dict | None = N
         "schedule": json.loads(json.dumps(asdict(recipe))),
         "parameters": 1000,
         "test_error": error,
-        "wall_seconds": 60.0,
+        "wall_seconds": 30.0 * count,
         "images_per_second": 100.0,
         "dataset": {
             "name": config.dataset,
@@ -39,7 +39,7 @@ def a_record(config: RunConfig, error: float = 12.344, schedule: dict | None = N
             "sha256": "0" * 64,
             "skipped": [],
         },
-        "epochs": [{"epoch": n, **epoch, "seconds": 1.0, "images_per_second": 100.0} for n in range(1, count + 1)],
+        "epochs": [{"epoch": n, **epoch, "seconds": 30.0, "images_per_second": 100.0} for n in range(1, count + 1)],
         "confusion": None,
     }
     return sealed(rest | changes)

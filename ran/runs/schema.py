@@ -4,7 +4,8 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from statistics import mean
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,11 +17,13 @@ from ran.runs.records import misclassified
 from ran.training import Schedule
 
 Percent = Annotated[float, Field(ge=0, le=100)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e12)]
 Loss = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**12)]
+Precision = Literal["float32", "bf16 autocast"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+ROUNDED = 0.06  # sums and means in a record have one decimal
 
 
 class Part(BaseModel):
@@ -30,18 +33,32 @@ class Part(BaseModel):
 
 
 class Git(Part):
-    """The commit, and whether package or notebooks differed from it."""
+    """The commit, and whether package or notebooks differed from it; without git that is not known."""
 
     commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None
     changed: bool | None
+
+    @model_validator(mode="after")
+    def agrees(self) -> "Git":
+        """Refuse a state of no commit."""
+        if self.commit is None and self.changed is not None:
+            raise ValueError("it tells of changes, and of no commit")
+        return self
 
 
 class Hardware(Part):
     """The processor; for a CPU the number of threads."""
 
-    device: Plain
+    device: Literal["cpu", "cuda"]
     name: Plain
-    threads: Count | None = None
+    threads: Annotated[int, Field(ge=1, le=10**6)] | None = None
+
+    @model_validator(mode="after")
+    def agrees(self) -> "Hardware":
+        """Refuse a processor without its threads, and threads of a GPU."""
+        if (self.device == "cpu") != (self.threads is not None):
+            raise ValueError("threads are those of a cpu, which must have some")
+        return self
 
 
 class Session(Part):
@@ -51,7 +68,7 @@ class Session(Part):
     date: Date
     git: Git
     hardware: Hardware
-    precision: Plain
+    precision: Precision
     versions: dict[Plain, Plain]
     devices: Count = 1
 
@@ -60,7 +77,7 @@ class DataOf(Part):
     """The images: SHA-256 over pixels and labels, and the names of files that could not be decoded."""
 
     name: Plain
-    classes: Annotated[list[str], Field(min_length=1)]
+    classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2)]
     train_images: Count
     test_images: Count
     sha256: Digest
@@ -71,7 +88,7 @@ class Epoch(Part):
     """The metrics of one epoch: losses in nats, errors in %, seconds, training images/s."""
 
     epoch: Count
-    learning_rate: Annotated[float, Field(ge=0)]
+    learning_rate: Annotated[float, Field(ge=0, le=1e6)]
     train_loss: Loss
     train_error: Percent
     test_loss: Loss
@@ -90,7 +107,7 @@ class Record(Part):
     date: Date
     git: Git
     devices: Count = 1
-    precision: Plain
+    precision: Precision
     hardware: Hardware
     versions: dict[Plain, Plain]
     sessions: list[Session] = []
@@ -126,9 +143,24 @@ class Record(Part):
             raise ValueError(f"it has {len(self.epochs)} epochs, and its schedule takes {expected}")
         if self.epochs[-1].test_error != self.test_error:
             raise ValueError("its test_error is not that of its last epoch")
+        if abs(sum(each.seconds for each in self.epochs) - self.wall_seconds) > ROUNDED:
+            raise ValueError("its wall_seconds are not those of its epochs")
+        if abs(mean(each.images_per_second for each in self.epochs) - self.images_per_second) > ROUNDED:
+            raise ValueError("its images_per_second are not those of its epochs")
+        if self.images_per_second_per_device is not None:
+            if abs(self.images_per_second / self.devices - self.images_per_second_per_device) > ROUNDED:
+                raise ValueError("its images_per_second_per_device are not those of its devices")
+        self._check_answers()
+        return self
+
+    def _check_answers(self) -> None:
+        """Refuse data of another name, and answers that make another error."""
+        classes = len(self.dataset.classes)
+        if self.dataset.name != self.config.dataset or len(set(self.dataset.classes)) != classes:
+            raise ValueError("its dataset is not that of its config, or has a class twice")
         wrong = round(self.test_error * self.dataset.test_images / 100)
         if self.confusion is not None:
-            counts, classes = np.array(self.confusion), len(self.dataset.classes)
+            counts = np.array(self.confusion)
             if counts.shape != (classes, classes) or counts.sum() != self.dataset.test_images:
                 raise ValueError("its confusion matrix is not one of its classes and test images")
             if counts.sum() - counts.trace() != wrong:
@@ -136,7 +168,6 @@ class Record(Part):
         bits = misclassified(self.model_dump(exclude_none=True))
         if bits is not None and (len(bits) != self.dataset.test_images or int(bits.sum()) != wrong):
             raise ValueError("its test_error is not that of the images that it calls misclassified")
-        return self
 
 
 def seal(path: Path) -> None:
