@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
 
 from ran.data import PADDING, DataSet, ImageSet
 from ran.training import SCHEDULES
@@ -25,6 +24,8 @@ class PlainLoop:
     def __init__(
         self, network: nn.Module, data: DataSet, batch_size: int, device: torch.device, workers: int = WORKERS
     ):
+        from torchvision import transforms  # takes over a second to import
+
         self.network, self.device = network.to(device), device
         normal = [transforms.ToTensor(), transforms.Normalize(data.mean.tolist(), data.std.tolist())]
         chance = [transforms.RandomCrop(data.train.images.shape[1], padding=PADDING), transforms.RandomHorizontalFlip()]

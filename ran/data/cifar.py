@@ -4,17 +4,17 @@ import hashlib
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision import datasets as tv
 
 from ran.choices import choose
 
-DOWNLOADS: dict[str, type[tv.CIFAR10]] = {"cifar10": tv.CIFAR10, "cifar100": tv.CIFAR100}
+DOWNLOADS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}  # and torchvision's folders
 CACHED = ("images", "labels")
 CLASSES = {"cifar10": 10, "cifar100": 100}
 # SHA-256 of the sets as read_cifar gives them, whatever the format: see `checksum`
@@ -32,7 +32,7 @@ def read_cifar(name: str, root: Path) -> dict[str, NDArray]:
     are cached after reading. Raises FileNotFoundError, which lists the paths searched, for a missing set, and
     ValueError, which says what to do, for a set that is incomplete or cannot be decoded; such a set is not cached.
     """
-    cache, folder, batches = root / f"{name}.npz", root / name, root / DOWNLOADS[name].base_folder
+    cache, folder, batches = root / f"{name}.npz", root / name, root / DOWNLOADS[name]
     if cache.is_file():
         arrays = _from_cache(cache)
         _refuse_another_set(name, arrays, cache)
@@ -90,9 +90,11 @@ def _refuse_another_set(name: str, arrays: dict[str, NDArray], source: Path) -> 
 
 def _decode(folder: Path) -> dict[str, NDArray]:
     """Read <folder>/{train,test}/<class>/*: decoding 60,000 small files takes about 20 s, so it is done once."""
+    from torchvision.datasets import ImageFolder  # takes over a second to import
+
     arrays: dict[str, NDArray] = {}
     for part in ("train", "test"):
-        listing = tv.ImageFolder(str(folder / part))
+        listing = ImageFolder(str(folder / part))
         images = np.stack([_read(path) for path, _ in listing.samples])
         arrays |= _canonical(part, images, np.array(listing.targets)) | {f"{part}_classes": np.array(listing.classes)}
     train, test = arrays.pop("train_classes"), arrays.pop("test_classes")
@@ -103,9 +105,9 @@ def _decode(folder: Path) -> dict[str, NDArray]:
 
 def _unpickle(name: str, root: Path) -> dict[str, NDArray]:
     try:
-        train, test = (DOWNLOADS[name](str(root), train=train) for train in (True, False))
+        train, test = (_of_torchvision(name)(str(root), train=train) for train in (True, False))
     except RuntimeError as error:  # torchvision compares checksums
-        folder = root / DOWNLOADS[name].base_folder
+        folder = root / DOWNLOADS[name]
         raise ValueError(
             f"{folder} is not whole, or its files were changed: delete it, and `ran data {name} --data-root {root}` "
             "downloads the set again."
@@ -148,7 +150,7 @@ def _save(path: Path, arrays: dict[str, NDArray]) -> None:
 
 def missing(name: str, root: Path) -> str:
     """The error message for a missing CIFAR set: the paths searched, and the ways to get the set."""
-    batches = DOWNLOADS[name].base_folder
+    batches = DOWNLOADS[name]
     return (
         f"the data set {name!r} is not in {str(root)!r}. Looked for {root / name}/{{train,test}}/<class>/, "
         f"{root / batches}/ (torchvision's format) and {root / name}.npz (the cache). To get it: "
@@ -157,12 +159,18 @@ def missing(name: str, root: Path) -> str:
     )
 
 
+def _of_torchvision(name: str) -> Any:
+    from torchvision import datasets  # takes over a second to import
+
+    return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+
+
 def download(name: str, root: str | Path) -> None:
     """Download a CIFAR set through torchvision into `root`.
 
     Raises ValueError for an unknown name, and ConnectionError, which names alternatives, for an unreachable server.
     """
-    source = DOWNLOADS[choose("data set to download", name, DOWNLOADS)]
+    source = _of_torchvision(choose("data set to download", name, DOWNLOADS))
     root = Path(root).expanduser()
     try:
         source(str(root), download=True)

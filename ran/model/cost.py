@@ -2,7 +2,6 @@
 
 import pandas as pd
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from ran.model.network import STEMS, ResidualAttentionNetwork
 
@@ -21,6 +20,8 @@ def cost(network: ResidualAttentionNetwork, size: int | None = None) -> pd.DataF
     images = torch.zeros(1, 3, size, size, device=next(network.parameters()).device)
     trace: dict[str, torch.Tensor] = {}
     was_training = network.training
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import
+
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(images, trace)
     network.train(was_training)

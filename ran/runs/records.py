@@ -5,11 +5,11 @@ import datetime
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 
 import ran
 from ran.data import Data
@@ -49,7 +49,7 @@ def this_session(devices: Devices) -> dict[str, Any]:
         "versions": {
             "python": platform.python_version(),
             "torch": str(torch.__version__),  # a text of its own type, which no checkpoint may hold
-            "torchvision": torchvision.__version__,
+            "torchvision": metadata.version("torchvision"),
             "ran": ran.__version__,
         },
     }

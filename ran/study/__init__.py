@@ -1,12 +1,17 @@
 """The paper's tables as runs, and their records as tables and figures."""
 
-from ran.study import figures
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from ran.study.comparison import paired_test
-from ran.study.drawing import attention_module
 from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
 from ran.study.explanation import ExplainConfig, explanation, picture_files, save_explanation
 from ran.study.labels import describe, label, length, list_table, summary
 from ran.study.tables import NOT_RUN, errors, list_cells, of_cell, provenance, write_tables
+
+if TYPE_CHECKING:
+    from ran.study import figures
+    from ran.study.drawing import attention_module
 
 __all__ = [
     "ExplainConfig",
@@ -36,3 +41,12 @@ __all__ = [
     "work_through",
     "write_tables",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What draws is imported when it is first asked for: tables and runs do not wait for matplotlib."""
+    if name == "figures":
+        return import_module("ran.study.figures")
+    if name == "attention_module":
+        return import_module("ran.study.drawing").attention_module
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
