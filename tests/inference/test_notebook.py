@@ -31,8 +31,8 @@ def test_the_notebook_explains_a_picture_that_is_given(tmp_path):
     ("parameters", "said"),
     [
         ({"picture": "a.png"}, "unknown parameter 'picture'"),
-        ({"image": 5}, "image must be a text, not 5"),
-        ({"weights": None}, "weights must be a text, not None"),
+        ({"image": 5}, "image must be a valid string, not 5"),
+        ({"weights": None}, "weights must be a valid string, not None"),
     ],
 )
 def test_parameters_are_strict(parameters, said):
