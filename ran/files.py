@@ -1,72 +1,133 @@
-"""The ground under every room: where the repository is, and files that are written whole and believed only whole."""
+"""The ground under every room: the repository's root, files written whole or not at all, one writer a folder."""
 
-import hashlib
-import json
-from collections.abc import Mapping
+import errno
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from filelock import FileLock, Timeout
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).resolve().parents[1]  # the repository
-
-
-# text of a record is shown on a page: no markup of HTML, Markdown or MyST, and one line
-Plain = Annotated[str, Field(pattern=r"^[^<>`{}\[\]$\\\x00-\x1f]*$", min_length=1, max_length=2000)]
-VERSION = 1  # of the form of records
+POLL = 0.2  # seconds between two looks at a folder that another process holds
 
 
 class Damaged(ValueError):
     """A file does not hold what was once written to it."""
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+def write_whole(path: Path, content: str | bytes, check: Callable[[Path], object] = bool) -> None:
+    """Write a file whole or not at all: what was there stays until `check` has seen the new one, on the disk.
 
-
-def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with its version and a SHA-256 over all the rest, in front."""
-    rest = _unsealed(record)
-    return {"version": VERSION, "sha256": _digest(rest), **rest}
-
-
-def read_sealed(path: Path) -> dict[str, Any]:
-    """The record of a JSON file. Raises ValueError where it is none, or is not as it was sealed."""
+    Raises OSError, in one line with what to do, where it cannot be written; nothing is left of the attempt then. Two
+    processes may write one file at a time: the later one stays.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # of its own: one of another user may be in the way
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(record, dict):
-        raise ValueError("it is no record")
-    if "sha256" not in record:
-        raise ValueError("it has no checksum: `ran seal FILE` adds one to a record of older code")
-    if record["sha256"] != _digest(_unsealed(record)):
-        raise ValueError("its checksum is wrong: it was changed after it was written")
-    return record
+        with partial.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())  # some file systems tell only now that they are full
+        check(partial)
+        partial.replace(path)
+    except BaseException as error:
+        partial.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise cannot_write(path, error) from error
+        raise
 
 
-def as_text(record: Mapping[str, Any]) -> str:
-    """The record as JSON text, as in its file."""
-    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+def cannot_write(path: Path, error: OSError) -> OSError:
+    """The error of a file or folder that cannot be written, in one line with what to do."""
+    return type(error)(
+        f"{path} cannot be written ({error.strerror or error}): make room there, or name another folder; what was kept "
+        "before is whole, and the same command goes on from it."
+    )
 
 
-def one_line(error: Exception) -> str:
-    """What an exception says, on one line; of pydantic's, the first finding with its place."""
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        more = f"; {error.error_count() - 1} more" if error.error_count() > 1 else ""
-        message = first["msg"].removeprefix("Value error, ")
-        return " ".join((f"{where}: {message}{more}" if where else message).split())
-    return " ".join(str(error).split())
+def a_folder(name: str, what: str = "folder") -> Path:
+    """The folder of this name, with `~` as the user's own. Raises ValueError for an empty name or an unknown user."""
+    if not name.strip() or "\0" in name:
+        raise ValueError(f"{what} must be the name of a folder, not {name!r}.")
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{what} {name!r}: {error} Write the whole path.") from error
 
 
-def _unsealed(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name not in ("version", "sha256")}
+def check_room(folder: Path, each: int = 0, files: int = 1) -> None:
+    """Raise OSError, in one line, where `folder` cannot receive `files` files of `each` bytes; nothing is left there.
+
+    `folder` need not exist yet. A file is reserved for real, since a quota or a limit shows in no number.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
+    if not place.is_dir():
+        raise NotADirectoryError(f"{place} is a file, and should be a folder: name another one.")
+    if (free := shutil.disk_usage(place).free) < each * files:
+        raise OSError(
+            f"{folder} needs {each * files / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free there: make room, or name "
+            "another folder."
+        )
+    try:
+        with tempfile.TemporaryFile(dir=place) as file:
+            file.write(b" ")
+            file.flush()
+            if each and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, each)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # a file system that reserves nothing
+            raise cannot_write(folder, error) from error
 
 
-def _digest(rest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+@contextmanager
+def only_one(folder: Path, waits: Callable[[str], None] = lambda _: None, until: float | None = None) -> Iterator[None]:
+    """Keep other processes out of `folder`, which must exist, while the body works in it.
+
+    The kernel locks the folder itself. So there is no file that another user cannot open, that can be deleted while its
+    owner works, or that is left behind; a process that is killed gives the folder back, and reading it is enough to
+    lock it. Where folders cannot be locked (NFS, Windows), a file in it is.
+
+    `waits` is told, once, that another process holds it. Raises TimeoutError at `until` (of time.monotonic).
+    """
+    told = False
+    while True:
+        with ExitStack() as held:
+            if _taken(folder, held):
+                yield
+                return
+        if not told:
+            waits(f"another process holds {folder}: waiting for it to finish")
+            told = True
+        if until is not None and time.monotonic() > until:
+            raise TimeoutError(f"out of time while another process held {folder}")
+        time.sleep(POLL)
+
+
+def _taken(folder: Path, held: ExitStack) -> bool:
+    """Whether this process has the folder now, until `held` is closed."""
+    if fcntl is not None:
+        descriptor = os.open(folder, os.O_RDONLY)
+        held.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(descriptor), os.stat(folder))  # else it was moved away, and made anew
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system that does not lock folders
+            pass
+    try:
+        held.enter_context(FileLock(folder / "folder.lock", timeout=0))
+    except Timeout:
+        return False
+    except OSError as error:
+        if os.access(folder, os.W_OK):
+            raise cannot_write(folder / "folder.lock", error) from error
+    return True  # without write access there is nothing to keep apart

@@ -3,8 +3,8 @@
 import json
 from dataclasses import asdict, replace
 
-from ran.files import sealed
 from ran.runs import RunConfig
+from ran.sealing import sealed
 
 IMAGES = 125_000  # of the test set: errors of three decimals are whole images
 

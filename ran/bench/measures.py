@@ -225,7 +225,8 @@ def _train_briefly(name: str, batch: int, plain: bool, narrow: int, device: str,
     if where.type == "cuda":
         return {"first": first, "peak": torch.cuda.max_memory_allocated(where) / 1e6}
     # not resource.getrusage, whose peak includes that of the parent process
-    said = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()) if Path("/proc").is_dir() else None
+    about = Path("/proc/self/status")
+    said = re.search(r"VmHWM:\s+(\d+) kB", about.read_text(encoding="utf-8")) if about.is_file() else None
     return {"first": first, "peak": int(said[1]) / 1e3 if said else None}
 
 

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, TypeAdapter, model_validator
 
-from ran.files import Damaged, Plain, as_text, one_line, read_sealed, sealed, write_whole
+from ran.files import Damaged, write_whole
 from ran.runs import Date, Git, Hardware, Part
+from ran.sealing import Plain, as_text, one_line, read_sealed, sealed
 
 
 class Measured(Part):

@@ -17,6 +17,7 @@ from ran.bench.measures import SIZES, Size
 from ran.bench.operation_times import measure_operation_times
 from ran.bench.records import read_bench_record, write_bench
 from ran.choices import choose
+from ran.files import check_room
 from ran.runs import git_state, hardware
 
 PARTS: dict[str, Callable[[Size, torch.device], Any]] = {
@@ -41,7 +42,8 @@ def bench(
     """Measure `parts` and write each to the record of this device below `folder`; returns the path of the record.
 
     The record is written after every part and keeps earlier parts. A part has date, commit, versions and duration.
-    Raises ValueError, before anything is measured, for an unknown part and for `imagenet` without pytorchcv.
+    Raises, before anything is measured, ValueError for an unknown part and for `imagenet` without pytorchcv, and
+    OSError for a folder that cannot be written.
     """
     parts = [choose("part", part, PARTS) for part in parts]
     if "imagenet" in parts and not find_spec("pytorchcv"):
@@ -54,6 +56,7 @@ def bench(
     path = folder / ("-".join(re.sub(r"\W+", "-", str(value).lower()) for value in about.values()) + ".json")
     record = read_bench_record(path) if path.is_file() else {"hardware": about, "parts": {}}
     size = size or SIZES[device.type]
+    check_room(folder)
     for part in parts:
         start = time.perf_counter()
         found = PARTS[part](size, device)

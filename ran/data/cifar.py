@@ -3,7 +3,10 @@
 import hashlib
 import os
 import zlib
+from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
+from tarfile import TarError
 from typing import Any
 from urllib.error import URLError
 from zipfile import BadZipFile
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ran.choices import choose
+from ran.files import check_room, only_one
 
 DOWNLOADS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}  # and torchvision's folders
 CACHED = ("images", "labels")
@@ -22,6 +26,7 @@ CHECKSUMS = {
     "cifar10": "c6623c884348854755943fdef0f4b6bd9a8e1cfabeea72e5bad128ba37491e1c",
     "cifar100": "eb114bfe3fbdb45fcdb7a01031e2ecbc3f7820fd541697f158263b1e994c196d",
 }
+DOWNLOADED = 400_000_000  # bytes of either set, packed and unpacked
 SIZES = {"train": 50_000, "test": 10_000}  # images, of both sets
 
 
@@ -29,11 +34,19 @@ def read_cifar(name: str, root: Path) -> dict[str, NDArray]:
     """`classes` and, for train and test, `…_images` (N, 32, 32, 3) uint8 and `…_labels` (N,) int64, in a fixed order.
 
     Below `root`, the set may be one cached array, a folder of class folders, or in torchvision's format; the latter two
-    are cached after reading. Raises FileNotFoundError, which lists the paths searched, for a missing set, and
-    ValueError, which says what to do, for a set that is incomplete or cannot be decoded; such a set is not cached.
+    are cached after reading, where `root` is writable. Processes that read it wait for the first. Raises
+    FileNotFoundError, which lists the paths searched, for a missing set, and ValueError, which says what to do, for a
+    set that is incomplete or cannot be decoded; such a set is not cached.
     """
+    if not root.is_dir():
+        raise FileNotFoundError(missing(name, root))
+    with only_one(root):
+        return _read_any(name, root)
+
+
+def _read_any(name: str, root: Path) -> dict[str, NDArray]:
     cache, folder, batches = root / f"{name}.npz", root / name, root / DOWNLOADS[name]
-    if cache.is_file():
+    if cache.is_file() and os.access(cache, os.R_OK):  # another user may have kept it to himself
         arrays = _from_cache(cache)
         _refuse_another_set(name, arrays, cache)
         return arrays
@@ -139,13 +152,16 @@ def _read(path: str) -> NDArray:
 
 def _save(path: Path, arrays: dict[str, NDArray]) -> None:
     """Write the cache whole or not at all; where the folder is read-only, the set is decoded again next time."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with suppress(OSError):
+        partial.unlink(missing_ok=True)  # of a process that was killed: only one writes at a time
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, **arrays)  # type: ignore[arg-type]
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 def missing(name: str, root: Path) -> str:
@@ -168,14 +184,21 @@ def _of_torchvision(name: str) -> Any:
 def download(name: str, root: str | Path) -> None:
     """Download a CIFAR set through torchvision into `root`.
 
-    Raises ValueError for an unknown name, and ConnectionError, which names alternatives, for an unreachable server.
+    Raises ValueError for an unknown name and for a download that is not the set, ConnectionError, which names
+    alternatives, for an unreachable server, and OSError where `root` cannot receive it.
     """
     source = _of_torchvision(choose("data set to download", name, DOWNLOADS))
     root = Path(root).expanduser()
+    check_room(root, DOWNLOADED)
     try:
         source(str(root), download=True)
-    except URLError as error:
+    except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
         raise ConnectionError(
-            f"{source.url} cannot be reached ({error.reason}). Without a network, copy the set from elsewhere to "
-            f"{root / source.base_folder}/, or as images to {root / name}/{{train,test}}/<class>/."
+            f"{source.url} cannot be reached ({getattr(error, 'reason', None) or repr(error)}). Without a network, "
+            f"copy the set from elsewhere to {root / source.base_folder}/, or as images to "
+            f"{root / name}/{{train,test}}/<class>/."
+        ) from error
+    except (RuntimeError, TarError, EOFError, zlib.error) as error:
+        raise ValueError(
+            f"what came from {source.url} is not {name} ({error}): delete {root / source.filename}, and call again."
         ) from error

@@ -4,15 +4,14 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
-from ran.files import write_whole
+from ran.files import only_one, write_whole
 
 INDEX = ".ran-index.json"
 
@@ -21,12 +20,10 @@ def index_files(root: Path, files: list[str]) -> dict[str, dict[str, Any]]:
     """Digest, or reason why the file is corrupt, of every file, with size and time, which reveal a change.
 
     The index is stored in `root` where that is writable, and only new or changed files are decoded. Processes that load
-    the same folder wait for the first.
+    the same folder wait for the first. Without write access, what is indexed is used, the rest decoded each time.
     """
-    kept = root / INDEX
-    writable = os.access(root, os.W_OK)
-    with FileLock(root / f"{INDEX}.lock") if writable else nullcontext():
-        known: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else {}
+    with only_one(root):
+        known = _known(root / INDEX)
         states = {name: _state(root / name) for name in files}
         unknown = [name for name in files if known.get(name, {}).get("state") != states[name]]
         if not unknown:
@@ -36,9 +33,18 @@ def index_files(root: Path, files: list[str]) -> dict[str, dict[str, Any]]:
             bar = tqdm(found, f"indexing {root}", len(unknown), leave=False, disable=None)
             fresh = {name: {"state": states[name], **outcome} for name, outcome in zip(unknown, bar, strict=True)}
         index = {name: fresh.get(name) or known[name] for name in files}
-        if writable:
-            write_whole(kept, json.dumps(index, ensure_ascii=False))
+        with suppress(OSError):  # a folder that is read-only, another user's or full is indexed anew next time
+            write_whole(root / INDEX, json.dumps(index, ensure_ascii=False))
         return index
+
+
+def _known(path: Path) -> dict[str, dict[str, Any]]:
+    """The stored index; nothing where there is none, or none that can be read."""
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: entry for name, entry in stored.items() if isinstance(entry, dict)} if type(stored) is dict else {}
 
 
 def _state(path: Path) -> list[int]:

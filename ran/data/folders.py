@@ -1,11 +1,14 @@
 """Image folders of any size (section 4.2): indexed once, then decoded and augmented by worker processes."""
 
 import hashlib
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import torch
@@ -204,9 +207,26 @@ def _loader(
 
 
 def _on_device(data: FolderData, loader: DataLoader, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    for images, labels in loader:
+    with _without_main():
+        batches = iter(loader)  # starts the workers
+    for images, labels in batches:
         # copied as uint8, a quarter of the bytes of float32
         yield data.normalise(images.to(device, non_blocking=True)), labels.to(device, non_blocking=True)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the script that was started from processes that start now: they would run it once more.
+
+    Without an `if __name__ == "__main__":` around it, a script that trains would then wait in its own workers for the
+    lock that it holds. Decoding needs nothing from the script.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def load_folder(root: Path, size: int = 224, test_size: int | None = None, workers: int = 0) -> FolderData:

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from ran.data import FIXED, IMAGE_SIZE, MARGIN, centre_crop, normalise
-from ran.files import Damaged
+from ran.files import Damaged, write_whole
 from ran.model import STEMS, ResidualAttentionNetwork, build
 
 FILE = "weights.safetensors"
@@ -81,10 +81,8 @@ def save_weights(
     about = {"config": dict(config), "classes": list(classes), "mean": mean.tolist(), "std": std.tolist()}
     state = {name: value.detach().cpu().contiguous() for name, value in plain_names(network.state_dict()).items()}
     path = folder / FILE
-    partial = path.with_name(path.name + ".partial")
     metadata = {name: json.dumps(value) for name, value in about.items()}
-    save_file(state, partial, metadata | {"sha256": _digest(state, about)})
-    partial.replace(path)
+    write_whole(path, save(state, metadata | {"sha256": _digest(state, about)}))
     return path
 
 

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from ran.choices import choose
+from ran.choices import choose, message_alone
 from ran.data import FIXED, IMAGE_SIZE, PLAIN, SOURCES, Data, DataSet, hold_out, load, shortened
+from ran.files import a_folder
 from ran.model import GATES, LEARNING, MASKS, PRESETS, STEMS, ResidualAttentionNetwork, build, narrowed
-from ran.training import SCHEDULES, Schedule
+from ran.training import DEVICES, SCHEDULES, Schedule
 
 NOTEBOOK = "notebooks/run.ipynb"
 Typed = TypeVar("Typed")
@@ -154,13 +155,16 @@ class Environment:
 
     data_root: str = option("data", "folder that holds the CIFAR sets, or train/ and val/ of an image folder")
     results: str = option("results/runs", "folder that receives one folder for every run")
-    device: str = option("auto", "auto, cpu or cuda")
+    device: str = option("auto", "device", dict.fromkeys(DEVICES))
     recompute: bool = option(False, "compute features again in the backward pass: less memory, more time")
     workers: Processes = option(4, "processes that decode image folders, for each device")
 
     def __post_init__(self) -> None:
         _check(self)
+        for name in ("data_root", "results"):
+            object.__setattr__(self, name, str(a_folder(getattr(self, name), name)))
 
+    @message_alone()
     def load(self, config: RunConfig) -> Data:
         """The data of `config`, before label noise; its `test` part holds the images of RunConfig.measured_on.
 
@@ -179,6 +183,7 @@ class Environment:
         return Path(self.results) / config.id
 
 
+@message_alone()
 def parse(parameters: Mapping[str, Any]) -> tuple[RunConfig, Environment]:
     """The config and environment of named values, such as a notebook's parameters.
 

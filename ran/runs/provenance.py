@@ -18,9 +18,8 @@ def hardware(device: torch.device) -> dict[str, Any]:
     name = platform.processor() or platform.machine()
     listing = Path("/proc/cpuinfo")  # Linux: the model's name, where platform gives only the architecture
     if listing.is_file():
-        models = [
-            line.split(":", 1)[1].strip() for line in listing.read_text().splitlines() if line.startswith("model name")
-        ]
+        lines = listing.read_text(encoding="utf-8").splitlines()
+        models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         name = models[0] if models else name
     return {"device": "cpu", "name": name, "threads": torch.get_num_threads()}
 
@@ -32,9 +31,9 @@ def git_state() -> dict[str, Any]:
     """
 
     def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        # in another user's clone, too, and without writing there; whoever runs its code trusts it
+        call = ["git", "--no-optional-locks", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words]
+        return subprocess.run(call, capture_output=True, encoding="utf-8", check=True).stdout.strip()
 
     try:
         return {

@@ -1,18 +1,17 @@
 """Running one config: training (once, resumable), its record, and the measurements beside it."""
 
 import json
-import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
+from ran.choices import message_alone
 from ran.data import Data, with_label_noise
-from ran.files import Damaged, as_text, sealed, write_whole
+from ran.files import Damaged, cannot_write, check_room, only_one, write_whole
 from ran.inference import FILE, load, save_weights
 from ran.model import ResidualAttentionNetwork
 from ran.runs.config import Environment, RunConfig
@@ -21,6 +20,7 @@ from ran.runs.measurements import GRADIENTS, MEASUREMENTS, PROBES, read_measurem
 from ran.runs.probes import probe
 from ran.runs.records import make_record, this_session
 from ran.runs.schema import read_record
+from ran.sealing import as_text, sealed
 from ran.training import Checkpoint, Devices, OutOfTime, TrainingDiverged, choose_device, fit, join
 
 RECORD, CHECKPOINT, FAILURE = "record.json", "checkpoint.pt", "failure.json"
@@ -61,32 +61,64 @@ def run(
     devices = join(choose_device(environment.device))
     report = report if devices.rank == 0 else _say_nothing
     folder = environment.folder(config)
+    record = devices.from_first(_recorded(folder) if devices.rank == 0 else None)
+    if record is None and devices.rank == 0:
+        _check_room(config, folder)  # before the data, which may take long to load
     clean = environment.load(config)
     data = with_label_noise(clean, config.noise, config.seed) if config.noise else clean  # type: ignore[type-var]
     for name in data.skipped:
         report(f"skipped, for it cannot be decoded: {name}")
     torch.manual_seed(config.seed)
-    network = config.build(len(data.classes))
-    network.recompute = environment.recompute
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = folder.with_name(f"{folder.name}.lock")
-    with _only_one(lock, report, deadline) if devices.rank == 0 else nullcontext():
-        record = devices.from_first(_recorded(folder) if devices.rank == 0 else None)
-        if record is not None:
-            report(f"recorded already: {folder / RECORD}")
-            if record["dataset"]["sha256"] != data.checksum:
-                raise ValueError(
-                    f"{folder / RECORD} is of other images than those in {environment.data_root!r}; "
-                    "give another folder for results, or move it away."
-                )
-        else:
-            record = _train(config, data, network, devices, folder, report, deadline)
-        devices.close()
-        if devices.rank > 0 or not (folder / FILE).is_file():
-            return Run(record, folder, data, None)
-        network = _trained(folder / FILE, config)
-        _measure(network.to(devices.device), config, clean, data, folder)
-        return Run(record, folder, data, network.cpu().eval())
+    trained = False
+    if record is None:
+        network = config.build(len(data.classes))
+        network.recompute = environment.recompute
+        with _alone(folder, report, deadline) if devices.rank == 0 else nullcontext():
+            # another process may have finished it in the meantime
+            record = devices.from_first(_recorded(folder) if devices.rank == 0 else None)
+            if record is None:
+                record, trained = _train(config, data, network, devices, folder, report, deadline), True
+    if not trained:
+        report(f"recorded already: {folder / RECORD}")
+        if record["dataset"]["sha256"] != data.checksum:
+            raise ValueError(
+                f"{folder / RECORD} is of other images than those in {environment.data_root!r}; "
+                "give another folder for results, or move it away."
+            )
+    devices.close()
+    if devices.rank > 0 or not (folder / FILE).is_file():
+        return Run(record, folder, data, None)
+    network = _trained(folder / FILE, config).to(devices.device)
+    _measure(network, config, clean, data, folder, report)
+    return Run(record, folder, data, network.cpu().eval())
+
+
+@message_alone()
+def _check_room(config: RunConfig, folder: Path) -> None:
+    """Raise OSError where there is no room for the checkpoints: the newest, the one before, and the next."""
+    with torch.device("meta"):
+        parameters = sum(each.numel() for each in config.build(2).parameters())
+    # of each parameter, 4 bytes for itself, its momentum and, in some schedules, its average
+    size = 4 * parameters * (3 if config.recipe.average else 2)
+    kept = sum((folder / name).is_file() for name in (CHECKPOINT, f"{CHECKPOINT}.previous"))
+    check_room(folder, size, 3 - kept)
+
+
+@contextmanager
+def _alone(folder: Path, report: Callable[[str], None], deadline: float | None) -> Iterator[None]:
+    """Make the folder, and keep other processes from training in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        with only_one(folder, report, deadline):
+            for path in folder.glob("*.partial"):  # of a process that was killed
+                with suppress(OSError):
+                    path.unlink()
+            yield
+    except TimeoutError as error:
+        raise OutOfTime(str(error)) from error
 
 
 def _recorded(folder: Path) -> dict[str, Any] | None:
@@ -140,8 +172,15 @@ def _train(
     return record
 
 
-def _measure(network: ResidualAttentionNetwork, config: RunConfig, clean: Data, data: Data, folder: Path) -> None:
-    """Write those of the measurements that are missing or damaged in `folder`."""
+def _measure(
+    network: ResidualAttentionNetwork,
+    config: RunConfig,
+    clean: Data,
+    data: Data,
+    folder: Path,
+    report: Callable[[str], None],
+) -> None:
+    """Write those of the measurements that are missing or damaged in `folder`, where it can be written."""
     measures: dict[str, Callable[[], Any]] = {PROBES: lambda: probe(network, data)}
     if config.noise and network.config.has_modules:
         measures[GRADIENTS] = lambda: gradient_filter(network, clean, data)
@@ -149,7 +188,10 @@ def _measure(network: ResidualAttentionNetwork, config: RunConfig, clean: Data, 
         try:
             read_measurements(folder / name)
         except (Damaged, OSError):
-            write_measurements(folder / name, measure())
+            try:
+                write_measurements(folder / name, measure())
+            except PermissionError as error:
+                report(f"not stored: {error}")
 
 
 def _trained(path: Path, config: RunConfig) -> ResidualAttentionNetwork:
@@ -162,15 +204,3 @@ def _trained(path: Path, config: RunConfig) -> ResidualAttentionNetwork:
 
 def _say_nothing(_: str) -> None:
     pass
-
-
-def _only_one(path: Path, report: Callable[[str], None], deadline: float | None) -> AbstractContextManager[Any]:
-    lock = FileLock(path)
-    try:
-        return lock.acquire(blocking=False)
-    except Timeout:
-        report(f"another process holds {path}: waiting for it to finish this run")
-    try:
-        return lock.acquire(timeout=-1 if deadline is None else max(0, deadline - time.monotonic()))
-    except Timeout as error:
-        raise OutOfTime(f"out of time while another process held {path}") from error

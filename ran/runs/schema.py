@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ran.files import VERSION, Damaged, Plain, as_text, one_line, read_sealed, sealed, write_whole
+from ran.files import Damaged, write_whole
 from ran.runs.config import RunConfig, schema
 from ran.runs.measurements import seal_measurements
 from ran.runs.records import misclassified
+from ran.sealing import VERSION, Plain, as_text, one_line, read_sealed, sealed
 from ran.training import Schedule
 
 Percent = Annotated[float, Field(ge=0, le=100)]

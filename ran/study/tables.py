@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from ran.files import ROOT
+from ran.files import ROOT, write_whole
 from ran.runs import RunConfig, all_records
 from ran.study.experiments import OWN, PROFILES, TABLES, Cell, table
 from ran.study.labels import HEADINGS, describe, escaped, label, length, when
@@ -178,6 +178,6 @@ def write_tables(results: Path, report: Callable[[str], None] = print) -> list[P
         text = beside_paper(name, records).to_csv(index=False)
         if not target.is_file() or target.read_text(encoding="utf-8") != text:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+            write_whole(target, text)
         written.append(target)
     return written

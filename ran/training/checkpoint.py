@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ran.files import Damaged
+from ran.files import Damaged, write_whole
 
 DIGEST = hashlib.sha256().digest_size  # bytes at the end of a file: the SHA-256 of all before them
 
@@ -66,15 +66,16 @@ class Checkpoint:
         header = {"identity": self.identity, "epochs": epochs, "sessions": sessions}
         content = io.BytesIO()
         torch.save(header | {name: part.state_dict() for name, part in parts.items()}, content)
-        partial = self.path.with_name(self.path.name + ".partial")
-        partial.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
+        write_whole(self.path, content.getvalue() + hashlib.sha256(content.getvalue()).digest(), self._replaces)
+
+    def _replaces(self, partial: Path) -> None:
+        """Keep the file as `previous`, once the one that takes its place has been read back."""
         try:
             _content(partial)
         except Damaged as damage:
-            raise OSError(f"{partial} could not be written ({damage}): look at the disk, then start again.") from damage
+            raise OSError("the disk does not hold what was written: look at the disk") from damage
         if self.path.is_file():
             self.path.replace(self.previous)
-        partial.replace(self.path)
 
     def delete(self) -> None:
         """Remove both files: the training is done."""

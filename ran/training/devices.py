@@ -15,16 +15,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ran.choices import choose
+
+DEVICES = ("auto", "cpu", "cuda")
 # a device that does not answer for so long counts as failed; a process that ended is noticed at once
 TIMEOUT = datetime.timedelta(minutes=10)
 
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device of this name; `auto` is the GPU where there is one. Raises ValueError for an unavailable device."""
-    if name == "auto":
+    if choose("device", name, DEVICES) == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name not in ("cpu", "cuda") or (name == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"device must be auto, cpu, or cuda where there is a GPU, not {name!r}.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda needs a GPU that PyTorch sees, and there is none: take cpu, or auto.")
     return torch.device(name)
 
 

@@ -73,15 +73,19 @@ def fit(
     if len(epochs) < trainer.epochs:
         sessions = [*sessions, {"from_epoch": len(epochs) + 1, **(session or {})}]
     final = None
-    while len(epochs) < trainer.epochs:
-        expected = epochs[-1]["seconds"] if epochs else 0
-        if devices.from_first(deadline is not None and time.monotonic() + expected > deadline):
-            raise OutOfTime(f"out of time after epoch {len(epochs)} of {trainer.epochs}")
-        metrics, final = trainer.epoch(len(epochs), seed)
-        epochs.append(metrics)
-        if checkpoint and devices.rank == 0:
-            checkpoint.write(trainer.parts, epochs, sessions)
-        report(_line(metrics, trainer.epochs))
+    try:
+        while len(epochs) < trainer.epochs:
+            expected = epochs[-1]["seconds"] if epochs else 0
+            if devices.from_first(deadline is not None and time.monotonic() + expected > deadline):
+                raise OutOfTime(f"out of time after epoch {len(epochs)} of {trainer.epochs}")
+            metrics, final = trainer.epoch(len(epochs), seed)
+            epochs.append(metrics)
+            if checkpoint and devices.rank == 0:
+                checkpoint.write(trainer.parts, epochs, sessions)
+            report(_line(metrics, trainer.epochs))
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"{len(epochs)} of {trainer.epochs} epochs are done" + (" and kept" if checkpoint else ""))
+        raise
     final = final or trainer.evaluate()
     trainer.finish()
     return Fitted(epochs, final, sessions)

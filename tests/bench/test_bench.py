@@ -17,8 +17,9 @@ from ran.bench.roofline import count, least_seconds
 from ran.bench.suite import as_lines
 from ran.cli import main
 from ran.data import load
-from ran.files import Damaged, sealed
+from ran.files import Damaged
 from ran.model import build, cost
+from ran.sealing import sealed
 from ran.training import PLAIN, Engine
 
 CPU = torch.device("cpu")

@@ -12,9 +12,10 @@ from safetensors.torch import save_file
 
 from ran import build
 from ran.cli import main
-from ran.files import ROOT, Damaged, sealed
+from ran.files import ROOT, Damaged
 from ran.inference import CARD, FILE, RUNS, load, save_weights
 from ran.runs import Environment, RunConfig, publish, run
+from ran.sealing import sealed
 
 PUBLISHED = RUNS / "attention-56-arl-cifar10-short-8ep-seed0-643bf4fc"
 IMAGES = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -6,19 +6,19 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import nbformat
 import pytest
 import torch
-from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ran.cli import main
 from ran.data import load, shortened, with_label_noise
-from ran.files import ROOT, Damaged
+from ran.files import ROOT, Damaged, only_one, write_whole
 from ran.model import GATES, LEARNING, MASKS, build
 from ran.runs import (
     Environment,
@@ -32,6 +32,7 @@ from ran.runs import (
     run,
 )
 from ran.runs.measurements import write_measurements
+from ran.sealing import as_text
 from ran.study import summary
 from ran.training import TrainingDiverged, evaluate
 from ran.training.epochs import Evaluation
@@ -298,9 +299,11 @@ def test_a_network_without_masks_leaves_no_gradients(tmp_path):
     assert {path.name for path in done.folder.iterdir()} == {"record.json", "weights.safetensors", "probes.csv"}
 
 
-def test_two_processes_do_not_train_one_run(finished):
-    config, environment, done = finished
-    lock = FileLock(done.folder.with_name(f"{config.id}.lock"))
+def test_two_processes_do_not_train_one_run(finished, tmp_path):
+    config, _, done = finished
+    environment = Environment(results=str(tmp_path))
+    folder = environment.folder(config)
+    folder.mkdir()
     lines, results = [], []
     waiting = threading.Event()
 
@@ -308,13 +311,18 @@ def test_two_processes_do_not_train_one_run(finished):
         lines.append(line)
         waiting.set()
 
-    with lock:
+    with only_one(folder):
         second = threading.Thread(target=lambda: results.append(run(config, environment, report)))
         second.start()
         assert waiting.wait(30)
-        assert "another process holds" in lines[0] and not results
+        for path in tmp_path.rglob("*.lock"):  # whoever tidies up lets no second one in
+            path.unlink()
+        time.sleep(1)
+        assert "another process holds" in lines[0] and len(lines) == 1 and not results
+        write_whole(folder / "record.json", as_text(done.record))
     second.join(30)
     assert results[0].record == done.record and "recorded already" in lines[1]
+    assert {path.name for path in tmp_path.rglob("*")} == {config.id, "record.json"}  # no lock is left behind
 
 
 def test_the_command_line_runs_and_refuses(finished, capsys):
@@ -374,12 +382,16 @@ def test_papermill_leaves_the_same_record(finished, tmp_path):
         (("-p", "depht", "92"), "unknown parameter 'depht'"),
         (("-p", "epochs", "2.5"), "epochs must be a valid integer, not 2.5"),
         (("-p", "network", "attention-57"), "Did you mean 'attention-56'"),
+        (("-p", "device", "gpu"), "unknown device 'gpu'. Did you mean 'cpu'?"),
+        (("-p", "dataset", "cifar10", "-p", "data_root", "/nonexistent"), "'cifar10' is not in '/nonexistent'"),
     ],
 )
 def test_papermill_stops_before_training(tmp_path, words, message):
     result, results = papermill(tmp_path, *words)
     assert result.returncode != 0
-    assert message in result.stderr
+    said = result.stderr.strip().splitlines()
+    assert message in said[-1]
+    assert "ran/runs" not in result.stderr and said[-3].startswith("Exception encountered at")  # no stack of ours above
     assert not results.exists()
 
 

@@ -8,9 +8,10 @@ import pytest
 from recorded import a_record, put
 
 from ran.cli import main
-from ran.files import ROOT, Damaged, sealed
+from ran.files import ROOT, Damaged
 from ran.runs import Environment, Record, RunConfig, read_records, run
 from ran.runs.schema import read_record
+from ran.sealing import sealed
 
 COMMITTED = sorted((ROOT / "results" / "runs").glob("*/record.json"))
 CONFIG = RunConfig(dataset="cifar10", schedule="short", epochs=3)
