@@ -1,20 +1,27 @@
 """The command `ran`: info, data, predict, explain, export, publish, cells, run, tables, seal, bench."""
 
 import argparse
+import io
 import json
+import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 from ran.bench import PARTS, bench
 from ran.choices import choose
 from ran.data import DOWNLOADS, download, read_picture
+from ran.files import a_folder
 from ran.inference import DEFAULT, FORMATS, Trained, explain, export, load, predict
+from ran.interruption import ends_in_one_line
 from ran.model import PRESETS, build
 from ran.runs import Environment, RunConfig, all_records, measured, parse, publish, run, seal
+from ran.sealing import one_line
 from ran.study import (
     OWN,
     PROFILES,
@@ -31,14 +38,47 @@ from ran.study import (
 )
 from ran.training import TrainingDiverged, choose_device, is_first, several
 
+HERE = Path(__file__).resolve().parent
 FOR_TABLES = ("table", "cell", "profile", "budget", "jobs")  # options of `ran run` that concern whole tables
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser without abbreviations, whose errors are one line with the nearest right name."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options, allow_abbrev=False)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse; unknown options are refused here, where the known ones are."""
+        found, rest = super().parse_known_args(args, namespace)
+        for word in rest:
+            if word.startswith("--"):
+                known = [name for name in self._option_string_actions if name.startswith("--")]
+                self.error(refusal("option", word.split("=")[0], known))
+        if rest:
+            self.error(f"{rest[0]!r} belongs to no option: `{self.prog} --help` lists them.")
+        return found, rest
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            self.error(refusal("command", value, action.choices))
+
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong, and exit with 2."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def refusal(kind: str, name: object, known: Iterable[str]) -> str:
+    """The line of `choose` for a name that is not known."""
+    try:
+        return choose(kind, name, known)
+    except ValueError as error:
+        return str(error)
 
 
 def parser() -> argparse.ArgumentParser:
     """The argument parser; `ran run` has one option for every field of RunConfig and Environment."""
-    top = argparse.ArgumentParser(
-        prog="ran", description="Residual Attention Networks: look at one, train one, record it."
-    )
+    top = Parser(prog="ran", description="Residual Attention Networks: look at one, train one, record it.")
     commands = top.add_subparsers(dest="command", required=True)
 
     info = commands.add_parser("info", help="print a network's structure and size")
@@ -46,15 +86,20 @@ def parser() -> argparse.ArgumentParser:
 
     fetch = commands.add_parser("data", help="download a CIFAR set through torchvision")
     fetch.add_argument("name", help=f"one of {', '.join(DOWNLOADS)}")
-    fetch.add_argument("--data-root", default=Environment.data_root, help="folder to put it in (default: %(default)s)")
+    fetch.add_argument(
+        "--data-root", type=folder, default=Environment.data_root, help="folder to put it in (default: %(default)s)"
+    )
 
     listing = commands.add_parser("cells", help="list the cells of all tables, and which have a record")
     listing.add_argument("--profile", default="short", help=f"one of {', '.join(PROFILES)} (default: %(default)s)")
-    listing.add_argument("--results", default="results", help="folder with runs/ or smoke/ (default: %(default)s)")
+    listing.add_argument(
+        "--results", type=folder, default="results", help="folder with runs/ or smoke/ (default: %(default)s)"
+    )
 
     tables = commands.add_parser("tables", help="write the tables from the records")
     tables.add_argument(
         "--results",
+        type=folder,
         default="results",
         help="folder with runs/ or smoke/, which receives tables/ (default: %(default)s)",
     )
@@ -62,7 +107,9 @@ def parser() -> argparse.ArgumentParser:
     timing = commands.add_parser("bench", help="measure how fast training and inference are, and leave a record")
     timing.add_argument("--parts", nargs="+", metavar="NAME", help=f"only these: {', '.join(PARTS)}")
     timing.add_argument("--device", default=Environment.device, help="auto, cpu or cuda (default: %(default)s)")
-    timing.add_argument("--results", default="results", help="folder that receives bench/ (default: %(default)s)")
+    timing.add_argument(
+        "--results", type=folder, default="results", help="folder that receives bench/ (default: %(default)s)"
+    )
 
     sealing = commands.add_parser("seal", help="add a checksum to records and measurements of older code")
     sealing.add_argument("files", nargs="+", type=Path, metavar="FILE", help="record.json or *.csv in a run's folder")
@@ -141,61 +188,97 @@ def complain(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def with_records(name: str) -> Path:
-    """The path of the folder `name`. Raises FileNotFoundError if it contains neither runs/ nor smoke/."""
-    folder = Path(name)
+def folder(text: str) -> Path:
+    """The folder that an option names."""
+    try:
+        return a_folder(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def with_records(folder: Path) -> Path:
+    """The folder itself. Raises FileNotFoundError if it contains neither runs/ nor smoke/."""
     if not any((folder / part).is_dir() for part in ("runs", "smoke")):
         raise FileNotFoundError(
-            f"{name!r} holds neither runs/ nor smoke/ with records: call from the repository, or give --results the "
-            "folder above them."
+            f"{str(folder)!r} holds neither runs/ nor smoke/ with records: call from the repository, or give --results "
+            "the folder above them."
         )
     return folder
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run the command line; returns 0 for success, 1 as `run_tables` does, 2 after a one-line message for an error."""
+    """Run the command line; returns its exit code.
+
+    That is 0 for success, 1 as `run_tables` does, 2 after one line for what is refused or cannot be read or written, 3
+    after one line for any other error, 130 or 143 after an interruption. With the environment variable RAN_TRACEBACK,
+    errors are raised instead.
+    """
+    for stream in (sys.stdout, sys.stderr):  # of a locale that has no such letters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     said = vars(parser().parse_args(words))
-    command = said.pop("command")
+    command = f"ran {said.pop('command')}"
     try:
-        if command == "info":
-            for name in [said["network"]] if said["network"] else PRESETS:
-                print(build(name))
-        elif command == "data":
-            download(said["name"], said["data_root"])
-        elif command == "tables":
-            for path in write_tables(with_records(said["results"]), complain):
-                print(path)
-        elif command == "seal":
-            for path in said["files"]:
-                seal(path)
-        elif command in ("predict", "explain"):
-            return with_pictures(command, said)
-        elif command == "export":
-            trained = load(said["weights"])
-            if trained.assumed:
-                complain(trained.assumed)
-            print(export(trained, said["to"], said["out"] or Path(f"{trained.name}.{said['to']}"), said["normalise"]))
-        elif command == "publish":
-            card = publish(said["run"], said["data_licence"])
-            print(f"{card}\ngit leaves weights out unless they are added with: git add -f {card.parent}")
-        elif command == "bench":
-            print(bench(choose_device(said["device"]), Path(said["results"]) / "bench", said["parts"] or PARTS))
-        elif command == "cells":
-            records = all_records(with_records(said["results"]), complain)
-            print(list_cells(said["profile"], records).to_string(index=False))
-        elif said["table"]:
-            return run_tables(said)
-        elif alone := [name for name in FOR_TABLES if said.pop(name) is not None]:
-            raise ValueError(f"--{alone[0]} goes with --table.")
-        else:
-            finished = run(*parse(said))
-            if not is_first():
-                return 0
+        code = ends_in_one_line(lambda: carry_out(command.removeprefix("ran "), said), command)
+        sys.stdout.flush()  # a full disk shows here
+        return code
+    except BrokenPipeError:  # the reader, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except Exception as error:
+        if os.environ.get("RAN_TRACEBACK"):
+            raise
+        expected = isinstance(error, (ValueError, OSError, ImportError, TrainingDiverged))
+        complain(
+            f"{command}: {'' if expected else f'unexpected {type(error).__name__}{place(error)}: '}{one_line(error)}"
+        )
+        return 2 if expected else 3
+
+
+def place(error: Exception) -> str:
+    """The last line of the package that an error went through, and how to see all of them."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(HERE)]
+    last = f" at {Path(frames[-1].filename).relative_to(HERE.parent)}:{frames[-1].lineno}" if frames else ""
+    return f"{last} (RAN_TRACEBACK=1 shows the way there)"
+
+
+def carry_out(command: str, said: dict[str, Any]) -> int:
+    """Do what a command with its options says; returns 0, or 1 as `run_tables` does."""
+    if command == "info":
+        for name in [said["network"]] if said["network"] else PRESETS:
+            print(build(name))
+    elif command == "data":
+        download(said["name"], said["data_root"])
+    elif command == "tables":
+        for path in write_tables(with_records(said["results"]), complain):
+            print(path)
+    elif command == "seal":
+        for path in said["files"]:
+            seal(path)
+    elif command in ("predict", "explain"):
+        return with_pictures(command, said)
+    elif command == "export":
+        trained = load(said["weights"])
+        if trained.assumed:
+            complain(trained.assumed)
+        print(export(trained, said["to"], said["out"] or Path(f"{trained.name}.{said['to']}"), said["normalise"]))
+    elif command == "publish":
+        card = publish(said["run"], said["data_licence"])
+        print(f"{card}\ngit leaves weights out unless they are added with: git add -f {card.parent}")
+    elif command == "bench":
+        print(bench(choose_device(said["device"]), said["results"] / "bench", said["parts"] or PARTS))
+    elif command == "cells":
+        records = all_records(with_records(said["results"]), complain)
+        print(list_cells(said["profile"], records).to_string(index=False))
+    elif said["table"]:
+        return run_tables(said)
+    elif alone := [name for name in FOR_TABLES if said.pop(name) is not None]:
+        raise ValueError(f"--{alone[0]} goes with --table.")
+    else:
+        finished = run(*parse(said))
+        if is_first():
             record = finished.record
             print(f"{measured(record)} error {record['test_error']:.2f}%: {finished.folder / 'record.json'}")
-    except (ValueError, OSError, ImportError, TrainingDiverged) as error:
-        print(f"ran {command}: {error}", file=sys.stderr)
-        return 2
     return 0
 
 

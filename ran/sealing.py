@@ -47,7 +47,7 @@ def one_line(error: Exception) -> str:
         more = f"; {error.error_count() - 1} more" if error.error_count() > 1 else ""
         message = first["msg"].removeprefix("Value error, ")
         return " ".join((f"{where}: {message}{more}" if where else message).split())
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _unsealed(record: Mapping[str, Any]) -> dict[str, Any]:

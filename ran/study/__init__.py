@@ -4,9 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ran.study.comparison import paired_test
-from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
+from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, table
 from ran.study.explanation import ExplainConfig, explanation, picture_files, save_explanation
 from ran.study.labels import describe, label, length, list_table, summary
+from ran.study.queue import parse_budget, work_through
 from ran.study.tables import NOT_RUN, errors, list_cells, of_cell, provenance, write_tables
 
 if TYPE_CHECKING:

@@ -6,24 +6,17 @@ defaults, on CIFAR-10. The same cell in two tables is one run. A profile sets sc
 One table, `recipe`, is our own: its cells name their schedules and have no number of the paper.
 """
 
-import os
-import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache, partial
-from multiprocessing import get_context
+from functools import cache
 from typing import Any
 
 import pandas as pd
-import torch
 
 from ran.choices import choose
 from ran.files import ROOT
-from ran.runs import Environment, RunConfig, is_recorded, run
-from ran.training import RECIPE, OutOfTime
+from ran.runs import Environment, RunConfig
+from ran.training import RECIPE
 
 PAPER = ROOT / "results" / "paper"
 # most valuable first: what the paper claims, then what it compares with
@@ -80,7 +73,6 @@ PROFILES: dict[str, Profile] = {
     "short": Profile("short"),
     "paper": Profile("paper"),
 }
-NOT_BEGUN = "out of time before it began"  # why a run has no record
 PROFILE_SCHEDULES = {profile.schedule for profile in PROFILES.values()}
 
 
@@ -165,92 +157,3 @@ def configs(cells: Iterable[Cell], profile: str = "short", **options: Any) -> li
     seeds = (options.pop("seed"),) if "seed" in options else PROFILES[choose("profile", profile, PROFILES)].seeds
     found = (each.config(profile, seed=seed, **options) for seed in seeds for each in cells)
     return list({config.id: config for config in found}.values())
-
-
-def parse_budget(text: str) -> float:
-    """The seconds in a text such as 90s, 25m or 2h. Raises ValueError for any other form."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if match is None:
-        raise ValueError(f"a budget is a number and a unit, such as 90s, 25m or 2h, not {text!r}.")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-def work_through(
-    configs: list[RunConfig],
-    environment: Environment,
-    budget: float | None = None,
-    report: Callable[[str], None] = print,
-    jobs: int = 1,
-) -> dict[str, str]:
-    """Run the configs that have no record, in order; returns {run id: reason} for those still without a record.
-
-    A failed run does not stop the others. `budget` is in seconds: if the next epoch would end after it, the run stops
-    with a checkpoint, no other run begins, and the next call continues. `jobs` is the number of processes that work at
-    the same time and share the CPU cores.
-    """
-    deadline = None if budget is None else time.monotonic() + budget
-
-    def recorded(config: RunConfig) -> bool:
-        return is_recorded(environment.folder(config))
-
-    missing = [config for config in configs if not recorded(config)]
-    attempts = {
-        config.id: partial(_attempt, config, environment, deadline, f"[{number}/{len(missing)}]", report)
-        for number, config in enumerate(missing, 1)
-    }
-    reasons = dict.fromkeys(attempts, NOT_BEGUN)
-    outcomes = _one_by_one(attempts) if jobs == 1 else _side_by_side(attempts, jobs)
-    for name, reason in outcomes:
-        reasons[name] = reason
-    return {config.id: reasons[config.id] for config in missing if not recorded(config)}
-
-
-def _attempt(
-    config: RunConfig, environment: Environment, deadline: float | None, number: str, report: Callable[[str], None]
-) -> tuple[str, bool]:
-    """Run one config; returns the reason why it has no record (empty if it has one), and whether time is up."""
-
-    def say(line: str) -> None:
-        report(f"{number} {line}")
-
-    # with several jobs, the next runs may have been handed out before time was up
-    if deadline is not None and time.monotonic() > deadline:
-        return NOT_BEGUN, True
-    say(config.id)
-    try:
-        run(config, environment, say, deadline)
-    except OutOfTime as stop:
-        return str(stop), True
-    except Exception as error:  # whatever it is, the other cells are worth their time
-        say(f"failed: {error}")
-        return f"{type(error).__name__}: {error}", False
-    return "", False
-
-
-Attempts = Mapping[str, Callable[[], tuple[str, bool]]]
-
-
-def _one_by_one(attempts: Attempts) -> Iterator[tuple[str, str]]:
-    for name, attempt in attempts.items():
-        reason, out_of_time = attempt()
-        yield name, reason
-        if out_of_time:
-            return
-
-
-def _side_by_side(attempts: Attempts, jobs: int) -> Iterator[tuple[str, str]]:
-    """As `_one_by_one`, in `jobs` processes. Each has its share of the threads, so that none waits for a core."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        futures = {pool.submit(attempt): name for name, attempt in attempts.items()}
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                try:
-                    reason, out_of_time = future.result()
-                except BrokenProcessPool as error:  # a process was killed; the others of the pool end with it
-                    reason, out_of_time = f"its process ended: {error}", False
-                yield futures[future], reason
-                if out_of_time:  # what has not begun is not waited for: nobody would say that it was cancelled
-                    pending = {each for each in pending if not each.cancel()}

@@ -1,19 +1,10 @@
 """The list of experiments: the paper's tables as runs, and one command that works through them."""
 
-import json
-import os
-import time
-from types import SimpleNamespace
-
 import pytest
-import torch
-from filelock import FileLock
 from recorded import a_record, put
 
 from ran.cli import main
-from ran.runs import Environment, RunConfig
-from ran.study import OWN, PROFILES, TABLES, cell, configs, parse_budget, table, work_through
-from ran.study.experiments import NOT_BEGUN
+from ran.study import OWN, PROFILES, TABLES, cell, configs, table
 from ran.training import RECIPE
 
 PAPER = {  # (table, cell) → error in %, as printed in the paper
@@ -110,10 +101,6 @@ def test_wrong_tables_options_and_budgets_are_refused(words, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_budgets_are_times():
-    assert [parse_budget(text) for text in ("90s", "25m", "1.5h")] == [90, 1500, 5400]
-
-
 def test_the_list_of_cells_says_what_is_recorded(tmp_path, capsys):
     config = cell("arl_vs_nal", "attention-164-nal").config("smoke")
     put(tmp_path / "smoke", a_record(config, 12.5))
@@ -123,10 +110,6 @@ def test_the_list_of_cells_says_what_is_recorded(tmp_path, capsys):
     assert [line.split()[1:-1] for line in lines if "not run" not in line][1:] == [
         ["attention-164-nal", "7.18", "12.50", "(smoke,", "1", "epoch)"]
     ]
-
-
-def tiny(seed, epochs=1):
-    return RunConfig(epochs=epochs, train_images=32, seed=seed, narrow=4)
 
 
 def test_tables_are_made_only_where_records_are(tmp_path, capsys):
@@ -142,72 +125,3 @@ def test_cells_that_fail_alike_are_named_together(tmp_path, capsys):
     said = capsys.readouterr().err.strip().splitlines()
     assert len(said) == 1 and said[0].count("attention-56-arl-") == 2 and "'cifar10' is not in" in said[0]
     assert main(["run", "--table", "mask_structures", "--device", "gpu", *environment]) == 2
-
-
-def test_a_failed_cell_does_not_stop_the_others(tmp_path):
-    environment, lines = Environment(results=str(tmp_path)), []
-    missing = RunConfig(dataset="cifar10")
-    unfinished = work_through(
-        [missing, tiny(0)], Environment(data_root=str(tmp_path), results=str(tmp_path)), None, lines.append
-    )
-    assert list(unfinished) == [missing.id] and "FileNotFoundError" in unfinished[missing.id]
-    assert (environment.folder(tiny(0)) / "record.json").is_file()
-    lines.clear()
-    assert work_through([tiny(0)], environment, None, lines.append) == {}
-    assert lines == []  # nothing is loaded or said for what is recorded
-
-
-def test_processes_side_by_side_leave_the_same_records(tmp_path):
-    alone, beside = (Environment(results=str(tmp_path / name), data_root=str(tmp_path)) for name in ("alone", "beside"))
-    runs = [RunConfig(dataset="cifar10"), tiny(0), tiny(1)]  # the first fails: its data are not there
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
-    reasons = [work_through(runs, alone), work_through(runs, beside, jobs=2)]
-    torch.set_num_threads(threads)
-    assert reasons[0] == reasons[1] and "FileNotFoundError" in reasons[0][runs[0].id]
-    for config in runs[1:]:
-        records = [
-            json.loads((environment.folder(config) / "record.json").read_text()) for environment in (alone, beside)
-        ]
-        assert records[0]["confusion"] == records[1]["confusion"]
-        assert records[0]["epochs"][0]["train_loss"] == records[1]["epochs"][0]["train_loss"]
-        assert records[0]["hardware"] == records[1]["hardware"]
-
-
-def test_jobs_side_by_side_stop_in_time(tmp_path):
-    """More of them than are handed out to processes at once."""
-    runs = [tiny(seed) for seed in range(9)]
-    lines = []
-    unfinished = work_through(runs, Environment(results=str(tmp_path)), 1e-3, lines.append, jobs=2)
-    assert list(unfinished) == [run.id for run in runs] and set(unfinished.values()) == {NOT_BEGUN}
-    assert not lines and not list(tmp_path.iterdir())
-
-
-def test_waiting_for_another_process_ends_in_time(tmp_path):
-    environment = Environment(results=str(tmp_path))
-    with FileLock(environment.folder(tiny(0)).with_name(f"{tiny(0).id}.lock")):
-        unfinished = work_through([tiny(0)], environment, 2, lambda _: None)
-    assert "out of time while another process held" in unfinished[tiny(0).id]
-
-
-def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(tmp_path, monkeypatch):
-    environment, lines, now = Environment(results=str(tmp_path)), [], [1000.0]
-    first, second = tiny(0, epochs=2), tiny(1)
-    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
-    for module in ("ran.training.trainer", "ran.study.experiments", "ran.runs.runner"):
-        monkeypatch.setattr(f"{module}.time", clock)
-
-    def slow(line):  # by this clock, the first epoch takes nearly the whole budget of ten minutes
-        lines.append(line)
-        now[0] += 599.9 if "epoch   1" in line else 0
-
-    recorded = tiny(2)
-    put(tmp_path, a_record(recorded))
-    unfinished = work_through([first, second, recorded], environment, 600, slow)
-    assert list(unfinished) == [first.id, second.id] and "out of time after epoch 1 of 2" in unfinished[first.id]
-    assert not (environment.folder(first) / "record.json").exists() and not environment.folder(second).exists()
-    lines.clear()
-    assert work_through([first, second], environment, None, lines.append) == {}
-    assert any("continued after epoch 1" in line for line in lines)
-    record = json.loads((environment.folder(first) / "record.json").read_text())
-    assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]

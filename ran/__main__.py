@@ -1,0 +1,20 @@
+"""The command `ran`, or `python -m ran`: an interruption ends in one line from the first moment, imports included."""
+
+import sys
+
+from ran.interruption import ends_in_one_line
+
+
+def main() -> int:
+    """Run the command line; returns its exit code."""
+
+    def work() -> int:
+        from ran.cli import main  # takes seconds
+
+        return main()
+
+    return ends_in_one_line(work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
