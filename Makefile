@@ -7,7 +7,7 @@ PROFILE ?= smoke
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 JOBS ?= $(if $(filter smoke study,$(PROFILE)),$(CORES),1)
 
-.PHONY: help book test test-slurm reproduce lab lint clean
+.PHONY: help book test test-slurm reproduce lab lint lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -36,10 +36,21 @@ lint: $(READY) ## check style, types, and which room imports which
 clean: ## remove the built book and the executed notebooks
 	@rm -rf _build book/executed
 
-# torch and torchvision must come out of one pip command, or they may not fit each other
-$(READY): pyproject.toml
+lock: $(READY) ## renew requirements.lock: the newest versions that pyproject.toml, and pip where it has a constraint, allow
+	@UV_CONSTRAINT=$$($(BIN)/pip config list | sed -n "s/^.*\.constraint='\(.*\)'$$/\1/p" | head -1) $(BIN)/uv pip compile --upgrade --universal \
+	  --python-version 3.11 --extra book --extra dev --generate-hashes --no-emit-index-url --no-annotate --quiet \
+	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+# what the lock is tested for; torch and torchvision must come out of one pip command, or they may not fit each other
+LOCKED := import platform as p, sys; sys.exit((p.system(), p.machine()) != ("Linux", "x86_64") or sys.version_info[:2] not in ((3, 11), (3, 12)))
+
+$(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q -e ".[book,dev]"
+	@if $(BIN)/python -c '$(LOCKED)'; then set -x; \
+	  $(BIN)/pip install -q --require-hashes -r requirements.lock && \
+	  $(BIN)/pip install -q --no-deps --no-build-isolation -e .; \
+	else echo "requirements.lock is for Python 3.11 and 3.12 on Linux x86-64: taking what pyproject.toml allows"; set -x; \
+	  $(BIN)/pip install -q -e ".[book,dev]"; fi
 	@touch $@
 
 .venv/.lab: $(READY)
