@@ -1,12 +1,13 @@
 """The ground under every room: the repository's root, files written whole or not at all, one writer a folder."""
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,6 +33,9 @@ def write_whole(path: Path, content: str | bytes, check: Callable[[Path], object
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # of its own: one of another user may be in the way
     try:
+        for stale in path.parent.glob(f"{glob.escape(path.name)}.*.partial"):
+            if not _runs(stale.name.split(".")[-2]):  # its process was killed in the middle
+                stale.unlink(missing_ok=True)
         with partial.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
@@ -39,18 +43,32 @@ def write_whole(path: Path, content: str | bytes, check: Callable[[Path], object
         check(partial)
         partial.replace(path)
     except BaseException as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written, nothing is there
+            partial.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise cannot_write(path, error) from error
         raise
 
 
+def _runs(pid: str) -> bool:
+    """Whether there is a process of this number."""
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except OSError:  # another user's
+        pass
+    return True
+
+
 def cannot_write(path: Path, error: OSError) -> OSError:
     """The error of a file or folder that cannot be written, in one line with what to do."""
-    return type(error)(
+    told = type(error)(
         f"{path} cannot be written ({error.strerror or error}): make room there, or name another folder; what was kept "
         "before is whole, and the same command goes on from it."
     )
+    told.errno = error.errno
+    return told
 
 
 def a_folder(name: str, what: str = "folder") -> Path:
@@ -71,15 +89,11 @@ def check_room(folder: Path, each: int = 0, files: int = 1) -> None:
     place = next(path for path in (folder, *folder.absolute().parents) if path.exists() or path.is_symlink())
     if not place.is_dir():
         raise NotADirectoryError(f"{place} is a file, and should be a folder: name another one.")
-    if (free := shutil.disk_usage(place).free) < each * files:
-        raise OSError(
-            f"{folder} needs {each * files / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free there: make room, or name "
-            "another folder."
-        )
     try:
-        with tempfile.TemporaryFile(dir=place) as file:
+        with tempfile.TemporaryFile(dir=place, buffering=0) as file:
             file.write(b" ")
-            file.flush()
+            if (free := shutil.disk_usage(place).free) < each * files:
+                raise OSError(f"{each * files / 1e6:,.0f} MB are needed, and {free / 1e6:,.0f} MB are free")
             if each and hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, each)
     except OSError as error:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing import parent_process
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; `kill`, a scheduler, a shutdown
@@ -21,7 +22,7 @@ def ends_in_one_line(work: Callable[[], int], command: str = "ran") -> int:
             return work()
     except KeyboardInterrupt as stop:
         number = stop.args[0] if stop.args and isinstance(stop.args[0], int) else signal.SIGINT
-        where = "; ".join(getattr(stop, "__notes__", ["nothing was begun"]))
+        where = "; ".join(getattr(stop, "__notes__", ["what is written is whole"]))
         if int(os.environ.get("RANK", 0)) == 0:  # of torchrun's processes, one speaks
             print(f"{command}: interrupted; {where}. The same command goes on from there.", file=sys.stderr)
         return 128 + number
@@ -67,3 +68,18 @@ def _end_at_the_end() -> None:
     if os.getpgrp() == os.getpid():  # with those that decode images
         os.killpg(os.getpid(), signal.SIGKILL)  # files are whole at any moment
     os._exit(128 + signal.SIGKILL)
+
+
+def end_with_parent(_: int = 0) -> None:
+    """Let this process, which multiprocessing has started, end with the one that asked for it, even by a kill.
+
+    PyTorch's loaders watch the process that forked them. With forkserver that is a third one, which waits for them.
+    """
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(128 + signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from drawn import draw
@@ -55,7 +57,9 @@ def other_user(command, **options):
     reaches = subprocess.run([*under, sys.executable, "-c", "import ran"], cwd=ROOT, capture_output=True)
     if reaches.returncode != 0:
         pytest.skip("another user cannot read this clone, or there is no setpriv")
-    return command(under=under, env={"HOME": "/nonexistent", "PYTHONPATH": str(ROOT)}, **options)
+    with tempfile.TemporaryDirectory() as home:
+        os.chmod(home, 0o777)
+        return command(under=under, env={"HOME": home}, **options)
 
 
 def fill(place):
@@ -67,10 +71,11 @@ def fill(place):
 @as_root
 def test_a_full_disk_is_found_before_the_data_is_loaded(tmp_path):
     with disk(tmp_path / "small", "size=2m") as small:
-        refused(ran("run", "--results", small / "runs", "--dataset", "cifar10"), "needs", "MB are free", "make room")
+        words = ["run", "--results", small / "runs", "--dataset", "cifar10"]
+        refused(ran(*words), "MB are needed", "MB are free", "make room")
         assert list(small.iterdir()) == []
         fill(small)
-        refused(ran("run", "--results", small / "runs", "--dataset", "cifar10"), "runs", "make room")
+        refused(ran(*words), "No space left on device", "make room")
 
 
 @as_root
@@ -165,7 +170,7 @@ def test_another_user_reads_what_is_recorded_and_indexed(tmp_path):
     again = other_user(lambda **how: ran("run", *TINY, "--results", tmp_path / "runs", **how))
     assert again.returncode == 0 and "recorded already" in again.stdout, again.stderr
     words = ["run", *IMAGES, "--epochs", "1", "--workers", "0", "--data-root", root, "--results", tmp_path / "mine"]
-    refused(other_user(lambda **how: ran(*words, **how)), "mine cannot be written (Permission denied)")
+    refused(other_user(lambda **how: ran(*words, **how)), "mine/attention", "cannot be written (Permission denied)")
     (tmp_path / "mine").mkdir(mode=0o777)
     (tmp_path / "mine").chmod(0o777)
     done = other_user(lambda **how: ran(*words, **how))
@@ -219,7 +224,7 @@ def test_where_folders_cannot_be_locked_a_file_is(tmp_path, monkeypatch):
     def refuses(*_):
         raise OSError(9, "Bad file descriptor")  # as NFS does
 
-    monkeypatch.setattr("ran.files.fcntl.flock", refuses)
+    monkeypatch.setattr("ran.files.fcntl", SimpleNamespace(flock=refuses, LOCK_EX=2, LOCK_NB=4))
     with only_one(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ["folder.lock"]
         with pytest.raises(TimeoutError), only_one(tmp_path, until=time.monotonic()):
@@ -238,3 +243,15 @@ def test_what_was_there_stays_where_a_check_fails(tmp_path):
     with pytest.raises(OSError, match="it is not what was written.*make room"):
         write_whole(path, "after", fails)
     assert [each.name for each in tmp_path.iterdir()] == ["file"] and path.read_text() == "before"
+
+
+def test_a_kill_in_the_middle_of_a_file_leaves_nothing_for_long(tmp_path):
+    path = tmp_path / "file"
+    script = "import os, sys; from pathlib import Path; from ran.files import write_whole\n"
+    script += "write_whole(Path(sys.argv[1]), 'after', lambda _: os.kill(os.getpid(), 9))"
+    write_whole(path, "before")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run([sys.executable, "-c", script, path], env=environment).returncode == -9
+    assert path.read_text() == "before" and len(list(tmp_path.iterdir())) == 2
+    write_whole(path, "again")
+    assert [each.name for each in tmp_path.iterdir()] == ["file"] and path.read_text() == "again"

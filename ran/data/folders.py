@@ -22,6 +22,7 @@ from ran.data.folder_index import INDEX, index_files
 from ran.data.mixing import PLAIN, Mixing
 from ran.data.normalisation import normalise
 from ran.data.shards import WHOLE, Shard
+from ran.interruption import end_with_parent
 
 CORRUPT_LIMIT = 0.01  # share of a part's files, rounded up to whole files, that may be skipped
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training pixels, scaled to [0, 1]
@@ -202,6 +203,7 @@ def _loader(
         persistent_workers=persistent and workers > 0,
         # a fork of a process with threads, such as those that index or compute, may hang
         multiprocessing_context="forkserver" if workers else None,
+        worker_init_fn=end_with_parent,
         generator=torch.Generator(),  # the loader draws a seed for workers; that must not advance the global one
     )
 
@@ -251,6 +253,10 @@ def load_folder(root: Path, size: int = 224, test_size: int | None = None, worke
             f"{root}/train and {root}/{tests[0]} must hold the same class folders; differing: {differing}."
         )
     files = [str(Path(path).relative_to(root)) for listing in listings.values() for path, _ in listing.samples]
+    if odd := next((name for name in files if _unreadable(name)), None):
+        raise ValueError(
+            f"the name of {odd!r} in {root} cannot be read in this locale: call with LC_ALL=C.UTF-8, or rename it."
+        )
     index = index_files(root, files)
     return FolderData(
         "folder",
@@ -259,6 +265,14 @@ def load_folder(root: Path, size: int = 224, test_size: int | None = None, worke
         _part(root, test, index, test_size or size),
         workers,
     )
+
+
+def _unreadable(name: str) -> bool:
+    """Whether a file's name has bytes that are no letters in this locale, and could stand in no record."""
+    try:
+        return not name.encode()
+    except UnicodeEncodeError:
+        return True
 
 
 def _part(root: Path, listing: tv.ImageFolder, index: dict[str, dict[str, Any]], side: int) -> FolderPart:

@@ -1,8 +1,9 @@
 """Running one config: training (once, resumable), its record, and the measurements beside it."""
 
+import errno
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ran.sealing import as_text, sealed
 from ran.training import Checkpoint, Devices, OutOfTime, TrainingDiverged, choose_device, fit, join
 
 RECORD, CHECKPOINT, FAILURE = "record.json", "checkpoint.pt", "failure.json"
+NOT_OURS = (errno.EACCES, errno.EPERM, errno.EROFS)  # a folder that may be read and not written
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,6 @@ def _alone(folder: Path, report: Callable[[str], None], deadline: float | None) 
         raise cannot_write(folder, error) from error
     try:
         with only_one(folder, report, deadline):
-            for path in folder.glob("*.partial"):  # of a process that was killed
-                with suppress(OSError):
-                    path.unlink()
             yield
     except TimeoutError as error:
         raise OutOfTime(str(error)) from error
@@ -190,7 +189,9 @@ def _measure(
         except (Damaged, OSError):
             try:
                 write_measurements(folder / name, measure())
-            except PermissionError as error:
+            except OSError as error:
+                if error.errno not in NOT_OURS:
+                    raise
                 report(f"not stored: {error}")
 
 

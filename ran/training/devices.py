@@ -1,7 +1,7 @@
 """Devices for training: a single device, or several for distributed, data-parallel training of one network.
 
 `join` returns either of them behind one protocol, `Devices`. Distributed training is started by torchrun, on one
-machine or more, with one process per device: `torchrun --nproc-per-node 8 -m ran.cli run …`. Each process takes its
+machine or more, with one process per device: `torchrun --nproc-per-node 8 -m ran run …`. Each process takes its
 shard of every step's batch, Lightning Fabric averages the gradients, and batch norm is synchronised over all devices,
 so the result is that of a single device with the whole batch. Rank 0 reports, reads checkpoints and writes the record.
 """

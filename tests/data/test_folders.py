@@ -120,3 +120,9 @@ def test_an_imagenet_network_trains_on_a_folder(root, tmp_path, capsys):
     (root / "train" / "light" / "04.jpg").unlink()
     with pytest.raises(ValueError, match="is of other images than those in"):
         run(config, environment, report=lambda _: None)
+
+
+def test_a_file_whose_name_this_locale_cannot_read_is_named(root):
+    (root / "train" / "dark" / "00.jpg").rename(root / "train" / "dark" / os.fsdecode(b"\xff.jpg"))
+    with pytest.raises(ValueError, match="cannot be read in this locale: call with LC_ALL=C.UTF-8"):
+        load("folder", root)

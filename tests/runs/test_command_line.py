@@ -40,7 +40,7 @@ def said(capsys, *words):
         ("run fast", "'fast' belongs to no option"),
         ("rnu", "ran: unknown command 'rnu'. Did you mean 'run'?"),
         ("", "ran: the following arguments are required: command"),
-        ("--result x", "ran: unknown option '--result'"),
+        ("tables runs", "'runs' belongs to no option"),
         ("tables --result x", "Did you mean '--results'?"),
         ("run --device gpu", "unknown device 'gpu'. Did you mean 'cpu'?"),
         ("run --results=", "results must be the name of a folder, not ''"),
@@ -137,7 +137,7 @@ def test_an_interruption_while_it_starts_is_one_line():
         _, err = call.communicate(timeout=60)
     assert call.returncode == 130
     assert [line for line in err.splitlines() if "import time" not in line] == [
-        "ran: interrupted; nothing was begun. The same command goes on from there."
+        "ran: interrupted; what is written is whole. The same command goes on from there."
     ]
 
 
