@@ -146,7 +146,7 @@ def test_a_script_without_a_main_guard_trains_with_workers(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from ran.runs import parse, run\n"
-        "parameters = dict(network='attention-56-imagenet', dataset='folder', size=64, narrow=8, epochs=1, workers=2)\n"
+        "parameters = dict(network='attention-56-imagenet', dataset='folder', size=64, narrow=8, epochs=1, workers=1)\n"
         f"print(run(*parse(dict(parameters, data_root={str(root)!r}, results={str(tmp_path / 'runs')!r}))).folder)\n",
         encoding="utf-8",
     )
