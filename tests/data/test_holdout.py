@@ -1,5 +1,6 @@
 """Images held out of the training set: disjoint, balanced, the same for all, and never taken for the test set."""
 
+import json
 from dataclasses import asdict
 
 import pytest
@@ -94,12 +95,13 @@ def test_they_stand_in_no_table(name, profile):
 
 
 def test_a_table_can_be_tuned_without_the_test_set(tmp_path, monkeypatch, capsys):
-    """Every cell of the recipe, with images held out: one command."""
-    seen = []
-    monkeypatch.setattr("ran.study.experiments.run", lambda config, *_: seen.append(config))
+    """Every cell of the recipe, with images held out: one command, and that is what each process is asked for."""
+    monkeypatch.setattr("ran.study.queue.START", "import sys; print(sys.stdin.readline()); sys.exit(1)")
     assert main(["run", "--table", "recipe", "--held-out", "5000", "--results", str(tmp_path)]) == 1
-    assert {config.held_out for config in seen} == {5000} and len(seen) == len(table("recipe"))
-    assert "0 of 11 cells are recorded" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    asked = [json.loads(line.split(" ", 1)[1]) for line in said.splitlines() if "held_out" in line]
+    assert {each["parameters"]["held_out"] for each in asked} == {5000} and len(asked) == len(table("recipe"))
+    assert "0 of 11 cells are recorded" in said
 
 
 def test_label_noise_spares_them(monkeypatch, tmp_path):
