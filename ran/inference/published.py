@@ -61,7 +61,10 @@ def _published(runs: Path) -> Iterator[Published]:
             continue  # no whole record; `ran tables` says so
         name = name_of(folder.name)
         short = name.rpartition(f"-{schedule}-")[0]
-        yield Published(folder, name, short, network if short == f"{network}-{dataset}" else None, dataset, epochs)
+        own = re.fullmatch(
+            rf"{re.escape(f'{network}-{dataset}')}(-\d+(to\d+)?)?", short
+        )  # image folders: with their size
+        yield Published(folder, name, short, network if own else None, dataset, epochs)
 
 
 def load(name_or_path: str | Path, runs: Path = RUNS) -> Trained:

@@ -44,7 +44,7 @@ def sets(tmp_path):
     """A folder of published sets, and a function that puts a small network of a config into it."""
 
     def put(**changes):
-        config = RunConfig(dataset="cifar10", **changes)
+        config = RunConfig(**{"dataset": "cifar10"} | changes)
         folder = tmp_path / config.id
         folder.mkdir()
         network = config.build(10)
@@ -92,6 +92,20 @@ def test_variants_have_names_of_their_own(sets):
     assert load("attention-56-nal-cifar10", runs).source.parent == naive
     assert load("attention-56-narrow2-cifar10", runs).source.parent == halved
     assert "no trained weights of attention-56 are published" in refusal("attention-56", runs=runs)
+
+
+def test_a_network_of_an_image_folder_is_loaded_by_the_network_alone(sets):
+    runs, put = sets
+    larger = put(network="attention-56-imagenet", narrow=1, dataset="folder", test_size=320, schedule="modern-imagenet")
+    for name in ("attention-56-imagenet", "attention-56-imagenet-folder-224to320"):
+        assert load(name, runs).source.parent == larger and load(name, runs).size == 320
+
+
+def test_a_network_that_is_published_for_several_data_sets_needs_one(sets):
+    runs, put = sets
+    put(), put(dataset="cifar100")
+    assert "say which of attention-56-cifar10, attention-56-cifar100" in refusal("attention-56", runs=runs)
+    assert len(load("attention-56-cifar100", runs).classes) == 10
 
 
 def test_weights_without_a_card_are_not_published(sets):
