@@ -61,9 +61,7 @@ def _published(runs: Path) -> Iterator[Published]:
             continue  # no whole record; `ran tables` says so
         name = name_of(folder.name)
         short = name.rpartition(f"-{schedule}-")[0]
-        own = re.fullmatch(
-            rf"{re.escape(f'{network}-{dataset}')}(-\d+(to\d+)?)?", short
-        )  # image folders: with their size
+        own = re.fullmatch(rf"{network}-{dataset}(-\d+(to\d+)?)?", short)  # image folders: with their size
         yield Published(folder, name, short, network if own else None, dataset, epochs)
 
 
