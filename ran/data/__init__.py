@@ -2,11 +2,11 @@
 
 from ran.data.arrays import IMAGE_SIZE, PADDING, DataSet, ImageSet
 from ran.data.cifar import DOWNLOADS, download
-from ran.data.folders import MARGIN, MEAN, STD, centre_crop
+from ran.data.folders import MARGIN, centre_crop
 from ran.data.holdout import hold_out
 from ran.data.mixing import PLAIN, Mixing
-from ran.data.normalisation import normalise
-from ran.data.pictures import read_picture
+from ran.data.normalisation import MEAN, STD, normalise
+from ran.data.pictures import as_tensor, read_picture
 from ran.data.shards import Shard
 from ran.data.sources import FIXED, SOURCES, Data, load, shortened, with_label_noise
 
@@ -25,6 +25,7 @@ __all__ = [
     "SOURCES",
     "STD",
     "Shard",
+    "as_tensor",
     "centre_crop",
     "download",
     "hold_out",

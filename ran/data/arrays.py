@@ -53,6 +53,8 @@ class DataSet:
     train: ImageSet
     test: ImageSet
     skipped: ClassVar[tuple[str, ...]] = ()  # no corrupt files: a set that has any is refused
+    left_out: ClassVar[tuple[str, ...]] = ()
+    report: ClassVar[tuple[str, ...]] = ()  # nothing to tell: it is whole, or refused
 
     @cached_property
     def checksum(self) -> str:

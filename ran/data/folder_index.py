@@ -1,17 +1,18 @@
 """The index of an image folder: a digest of each file, or why the file cannot be decoded, stored in the folder."""
 
 import hashlib
-import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from tqdm import tqdm
 
+from ran.data.normalisation import MEAN
+from ran.data.pictures import NotAPicture, read_picture
 from ran.files import only_one, write_whole
+from ran.sealing import as_text, read_sealed, sealed
 
 INDEX = ".ran-index.json"
 
@@ -34,17 +35,17 @@ def index_files(root: Path, files: list[str]) -> dict[str, dict[str, Any]]:
             fresh = {name: {"state": states[name], **outcome} for name, outcome in zip(unknown, bar, strict=True)}
         index = {name: fresh.get(name) or known[name] for name in files}
         with suppress(OSError):  # a folder that is read-only, another user's or full is indexed anew next time
-            write_whole(root / INDEX, json.dumps(index, ensure_ascii=False))
+            write_whole(root / INDEX, as_text(sealed({"files": index})))
         return index
 
 
 def _known(path: Path) -> dict[str, dict[str, Any]]:
-    """The stored index; nothing where there is none, or none that can be read."""
+    """The stored index; nothing where there is none, or it is not as it was written: then it is made anew."""
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        files: dict[str, dict[str, Any]] = read_sealed(path)["files"]
+        return files
+    except (OSError, ValueError, KeyError):
         return {}
-    return {name: entry for name, entry in stored.items() if isinstance(entry, dict)} if type(stored) is dict else {}
 
 
 def _state(path: Path) -> list[int]:
@@ -54,8 +55,7 @@ def _state(path: Path) -> list[int]:
 
 def _inspect(path: Path) -> dict[str, str]:
     try:
-        with Image.open(path) as image:
-            image.convert("RGB")
+        read_picture(path, MEAN)
         return {"digest": hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()}
-    except Exception as error:  # whatever Pillow raises for what the file holds
-        return {"corrupt": f"{type(error).__name__}: {error}".replace(str(path), path.name)}
+    except NotAPicture as error:
+        return {"corrupt": error.reason}

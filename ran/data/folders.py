@@ -9,33 +9,36 @@ from functools import cached_property
 from math import ceil
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision import datasets as tv
-from torchvision.transforms import v2
 
+from ran.data.class_folders import Listing, in_words, list_part
 from ran.data.folder_index import INDEX, index_files
 from ran.data.mixing import PLAIN, Mixing
-from ran.data.normalisation import normalise
+from ran.data.normalisation import MEAN, STD, normalise
+from ran.data.pictures import as_tensor, read_picture
 from ran.data.shards import WHOLE, Shard
 from ran.interruption import end_with_parent
 
+if TYPE_CHECKING:
+    from torchvision.transforms import v2
+
 CORRUPT_LIMIT = 0.01  # share of a part's files, rounded up to whole files, that may be skipped
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training pixels, scaled to [0, 1]
 JITTER = 0.4  # of brightness, contrast and saturation, as usual on ImageNet; the paper only says "colour augmentation"
 MARGIN = 256 / 224  # shorter side of a resized test image / side of its centre crop
 EVALUATION_BATCH = 64
 
 
-def augmentation(size: int) -> v2.Transform:
+def augmentation(size: int) -> "v2.Transform":
     """Scale and aspect-ratio augmentation (a random resized crop), horizontal flip, colour jitter (section 4.2).
 
     Image (3, H, W) uint8 → (3, size, size) uint8; random numbers come from torch's global generator.
     """
+    from torchvision.transforms import v2  # takes over a second to import
+
     return v2.Compose(
         [
             v2.RandomResizedCrop(size, antialias=True),
@@ -45,8 +48,10 @@ def augmentation(size: int) -> v2.Transform:
     )
 
 
-def centre_crop(size: int, margin: float = MARGIN) -> v2.Transform:
+def centre_crop(size: int, margin: float = MARGIN) -> "v2.Transform":
     """Resize the shorter side to `margin` times `size`, crop the centre: (3, H, W) uint8 → (3, size, size) uint8."""
+    from torchvision.transforms import v2  # takes over a second to import
+
     return v2.Compose([v2.Resize(round(size * margin), antialias=True), v2.CenterCrop(size)])
 
 
@@ -86,12 +91,14 @@ class FolderPart:
         return torch.stack([_pixels(crop(self.read(number))) for number in range(len(self))])
 
     def read(self, number: int) -> Tensor:
-        """Image `number`, not cropped: (3, H, W) uint8. Raises ValueError for a file corrupted after indexing."""
+        """Image `number` as `read_picture` gives it, not cropped: (3, H, W) uint8.
+
+        Raises ValueError for a file corrupted after indexing.
+        """
         path = self.root / self.names[number]
         try:
-            with Image.open(path) as image:
-                return v2.functional.pil_to_tensor(image.convert("RGB"))
-        except Exception as error:  # whatever Pillow raises for what the file holds
+            return as_tensor(read_picture(path, MEAN))
+        except (OSError, ValueError) as error:
             raise ValueError(
                 f"{path} could be read when {self.root} was indexed and cannot be now ({error}); put it back, or "
                 f"delete it and {self.root / INDEX} to go on without it."
@@ -102,7 +109,8 @@ class FolderPart:
 class FolderData:
     """A training part and a test part of class folders; the same interface as `ran.data.DataSet`.
 
-    `workers` is the number of decoding processes per device; with 0, the training process decodes.
+    `workers` is the number of decoding processes per device; with 0, the training process decodes. `left_out` says in
+    words which files of the folder are not among the images, and why.
     """
 
     name: str
@@ -110,6 +118,7 @@ class FolderData:
     train: FolderPart
     test: FolderPart
     workers: int = 0
+    left_out: tuple[str, ...] = ()
     mean: ClassVar[Tensor] = torch.tensor(MEAN)
     std: ClassVar[Tensor] = torch.tensor(STD)
 
@@ -126,6 +135,18 @@ class FolderData:
     def skipped(self) -> tuple[str, ...]:
         """The corrupt files, with the reasons."""
         return self.train.skipped + self.test.skipped
+
+    @property
+    def report(self) -> tuple[str, ...]:
+        """What was found in the folder, in one line, and what was left out and why, in another."""
+        shown = ", ".join(self.classes[:10]) + (", …" if len(self.classes) > 10 else "")
+        twice = len({*self.train.digests} & {*self.test.digests})
+        return (
+            f"found in {self.train.root}: {len(self.train):,} training and {len(self.test):,} test images of "
+            f"{len(self.classes):,} classes ({shown})"
+            + (f"; {twice:,} of the test images are training images, too, byte for byte" if twice else ""),
+            f"left out: {'; '.join(self.left_out) or 'nothing'}",
+        )
 
     def normalise(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 → (B, 3, H, W) float32 in channels_last order, by ImageNet's mean and deviation."""
@@ -177,7 +198,7 @@ class FolderBatches:
 class _Decoded(Dataset):
     """(number, seed) → the decoded image, transformed with that seed, (side, side, 3) uint8, and its label."""
 
-    def __init__(self, part: FolderPart, transform: v2.Transform):
+    def __init__(self, part: FolderPart, transform: "v2.Transform"):
         self.part, self.transform = part, transform
 
     def __getitem__(self, which: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -236,8 +257,8 @@ def load_folder(root: Path, size: int = 224, test_size: int | None = None, worke
 
     Test crops have `test_size` pixels, by default `size`. Every file is decoded once to find the corrupt ones; the
     outcome is stored in <root>/.ran-index.json, so later only new or changed files are decoded. Raises
-    FileNotFoundError for a missing folder or a class without images, and ValueError where the classes of the two parts
-    differ or more than CORRUPT_LIMIT of a part cannot be decoded.
+    FileNotFoundError for a missing folder, and ValueError for what `list_part` refuses, where the classes of the two
+    parts differ or more than CORRUPT_LIMIT of a part cannot be decoded.
     """
     tests = [name for name in ("val", "test") if (root / name).is_dir()]
     if not tests or not (root / "train").is_dir():
@@ -245,48 +266,34 @@ def load_folder(root: Path, size: int = 224, test_size: int | None = None, worke
             f"{str(root)!r} holds no image folders: expected {root}/train/<class>/ and {root}/val/<class>/ (or test/) "
             "with images; name the folder that holds them (`-p data_root PATH`, `--data-root PATH`)."
         )
-    listings = {name: tv.ImageFolder(str(root / name)) for name in ("train", tests[0])}
-    train, test = listings.values()
+    train, test = (list_part(root, part) for part in ("train", tests[0]))
     if train.classes != test.classes:
         differing = ", ".join(sorted({*train.classes} ^ {*test.classes})[:5])
         raise ValueError(
             f"{root}/train and {root}/{tests[0]} must hold the same class folders; differing: {differing}."
         )
-    files = [str(Path(path).relative_to(root)) for listing in listings.values() for path, _ in listing.samples]
-    if odd := next((name for name in files if _unreadable(name)), None):
-        raise ValueError(
-            f"the name of {odd!r} in {root} cannot be read in this locale: call with LC_ALL=C.UTF-8, or rename it."
-        )
-    index = index_files(root, files)
-    return FolderData(
-        "folder",
-        tuple(train.classes),
-        _part(root, train, index, size),
-        _part(root, test, index, test_size or size),
-        workers,
-    )
+    index = index_files(root, [name for name, _ in (*train.samples, *test.samples)])
+    parts = _part(root, "train", train, index, size), _part(root, tests[0], test, index, test_size or size)
+    skipped = {"that cannot be decoded": parts[0].skipped + parts[1].skipped}
+    left_out = in_words(train.left_out) + in_words(test.left_out) + in_words(skipped)
+    return FolderData("folder", train.classes, *parts, workers, left_out)
 
 
-def _unreadable(name: str) -> bool:
-    """Whether a file's name has bytes that are no letters in this locale, and could stand in no record."""
-    try:
-        return not name.encode()
-    except UnicodeEncodeError:
-        return True
-
-
-def _part(root: Path, listing: tv.ImageFolder, index: dict[str, dict[str, Any]], side: int) -> FolderPart:
+def _part(root: Path, part: str, listing: Listing, index: dict[str, dict[str, Any]], side: int) -> FolderPart:
     """The images of one part that can be decoded."""
-    samples = [(str(Path(path).relative_to(root)), label) for path, label in listing.samples]
+    samples = listing.samples
     corrupt = [f"{name} ({index[name]['corrupt']})" for name, _ in samples if "corrupt" in index[name]]
     allowed = ceil(CORRUPT_LIMIT * len(samples))
     if len(corrupt) > allowed:
         some = "; ".join(corrupt[:10])
         raise ValueError(
-            f"{len(corrupt)} of {len(samples)} images in {listing.root} cannot be decoded, more than the {allowed} "
+            f"{len(corrupt)} of {len(samples)} images in {root / part} cannot be decoded, more than the {allowed} "
             f"that may be skipped ({CORRUPT_LIMIT:.0%}): {some}. Replace or delete them."
         )
     sound = [(name, label) for name, label in samples if "digest" in index[name]]
+    if len({label for _, label in sound}) < len(listing.classes):
+        lost = ", ".join(sorted({*listing.classes} - {listing.classes[label] for _, label in sound}))
+        raise ValueError(f"no image of the class {lost} in {root / part} can be decoded: {'; '.join(corrupt[:3])}.")
     labels = torch.tensor([label for _, label in sound], dtype=torch.int64)
     names = tuple(name for name, _ in sound)
     return FolderPart(root, names, tuple(index[name]["digest"] for name in names), labels, side, tuple(corrupt))

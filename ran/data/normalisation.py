@@ -5,6 +5,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's training pixels, scaled to [0, 1]
+
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 → (B, 3, H, W) float32; `mean` and `std` (3,) are those of the training pixels in [0, 1]."""

@@ -4,8 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+
+class NotAPicture(ValueError):
+    """A file is no picture, or not a whole one; `reason` says why."""
+
+    def __init__(self, path: Path, reason: str):
+        super().__init__(f"{str(path)!r} cannot be read as a picture ({reason}).")
+        self.reason = reason
 
 
 def read_picture(path: str | Path, background: Sequence[float] | Tensor) -> Image.Image:
@@ -13,8 +22,8 @@ def read_picture(path: str | Path, background: Sequence[float] | Tensor) -> Imag
 
     It is turned as its EXIF orientation says. What is transparent shows `background`, a colour (3,) in [0, 1], usually
     the mean of the training pixels: zero once normalised. 16-bit values are scaled to 8 bits, not cut off. Of several
-    frames, the first is taken. Raises ValueError, in one line with the file's name, for a file that is no picture or
-    not a whole one, and FileNotFoundError for none.
+    frames, the first is taken. Raises NotAPicture, a ValueError in one line with the file's name, for a file that is no
+    picture or not a whole one, and FileNotFoundError for none.
     """
     path = Path(path)
     if not path.exists():
@@ -28,7 +37,12 @@ def read_picture(path: str | Path, background: Sequence[float] | Tensor) -> Imag
     except Exception as error:  # whatever Pillow raises for what the file holds
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "its format is unknown" if unknown else " ".join(str(error).split())
-        raise ValueError(f"{str(path)!r} cannot be read as a picture ({reason}).") from error
+        raise NotAPicture(path, reason) from error
+
+
+def as_tensor(picture: Image.Image) -> Tensor:
+    """An RGB image as (3, H, W) uint8."""
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -11,12 +11,10 @@ from ran.choices import choose
 from ran.data import shapes
 from ran.data.arrays import DataSet, ImageSet
 from ran.data.cifar import DOWNLOADS, read_cifar
+from ran.data.folders import FolderData, load_folder
 
-if TYPE_CHECKING:
-    from ran.data.folders import FolderData
-
-Data: TypeAlias = "DataSet | FolderData"
-AnyData = TypeVar("AnyData", DataSet, "FolderData")
+Data = DataSet | FolderData
+AnyData = TypeVar("AnyData", DataSet, FolderData)
 
 
 def shortened(data: AnyData, train_images: int | None) -> AnyData:
@@ -48,7 +46,7 @@ def with_label_noise(data: AnyData, noise: float, seed: int) -> AnyData:
 
 def load(name: str, root: str | Path = "data", **reading: Any) -> Data:
     """Load `shapes`, `cifar10`, `cifar100` or `folder`. `root` is the folder that holds the CIFAR sets (see
-    ran.data.cifar), or train/ and val/ of an image folder; `reading` are the options of `ran.data.folders.load_folder`.
+    ran.data.cifar), or train/ and val/ of an image folder; `reading` are the options of `load_folder`.
 
     Raises ValueError for an unknown name or an incomplete set, and FileNotFoundError, which lists the paths searched,
     for a missing set.
@@ -74,13 +72,7 @@ def _cifar(name: str) -> Callable[[Path], DataSet]:
     return load_cifar
 
 
-def _folder(root: Path, **reading: Any) -> "FolderData":
-    from ran.data.folders import load_folder  # with torchvision, which takes over a second to import
-
-    return load_folder(root, **reading)
-
-
 FIXED: dict[str, Callable[[Path], DataSet]] = {"shapes": _shapes} | {  # sets of one image size
     name: _cifar(name) for name in DOWNLOADS
 }
-SOURCES: dict[str, Callable[..., Data]] = {**FIXED, "folder": _folder}
+SOURCES: dict[str, Callable[..., Data]] = {**FIXED, "folder": load_folder}

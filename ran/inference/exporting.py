@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
-from torchvision.transforms.v2.functional import pil_to_tensor
 
 from ran.choices import choose
+from ran.data import as_tensor
 from ran.files import ROOT
 from ran.inference.weights import Trained
 from ran.model import STEMS
@@ -107,7 +107,7 @@ def _images(side: int) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(0)
     for batch, height, width in ((1, side, side), (5, side + side // 2 + 1, 2 * side)):
         tiles = [strip.crop((32 * n, 0, 32 * n + 32, 32)).resize((width, height)) for n in range(batch)]
-        yield torch.stack([pil_to_tensor(tile) for tile in tiles]).float() / 255
+        yield torch.stack([as_tensor(tile) for tile in tiles]).float() / 255
         yield torch.rand(batch, 3, height, width, generator=generator)
 
 

@@ -12,9 +12,8 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
-from torchvision.transforms.v2.functional import pil_to_tensor
 
-from ran.data import FIXED, IMAGE_SIZE, MARGIN, centre_crop, normalise
+from ran.data import FIXED, IMAGE_SIZE, MARGIN, as_tensor, centre_crop, normalise
 from ran.files import Damaged, write_whole
 from ran.model import STEMS, ResidualAttentionNetwork, build
 
@@ -59,7 +58,7 @@ class Trained:
 
     def crop(self, picture: Image.Image) -> Tensor:
         """The middle of an RGB picture of any size, as in the test of the training: (size, size, 3) uint8."""
-        return centre_crop(self.size, self.margin)(pil_to_tensor(picture)).permute(1, 2, 0).contiguous()
+        return centre_crop(self.size, self.margin)(as_tensor(picture)).permute(1, 2, 0).contiguous()
 
     def normalise(self, images: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 → (B, 3, H, W) float32, as in training."""

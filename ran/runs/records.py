@@ -91,6 +91,7 @@ def make_record(
             "test_images": len(data.test),
             "sha256": data.checksum,
             "skipped": list(data.skipped),
+            "left_out": list(data.left_out),
         },
         "epochs": epochs,
         "misclassified": pack(fitted.final.predictions != data.test.labels),

@@ -68,8 +68,8 @@ def run(
         _check_room(config, folder)  # before the data, which may take long to load
     clean = environment.load(config)
     data = with_label_noise(clean, config.noise, config.seed) if config.noise else clean  # type: ignore[type-var]
-    for name in data.skipped:
-        report(f"skipped, for it cannot be decoded: {name}")
+    for line in clean.report:
+        report(line)
     torch.manual_seed(config.seed)
     trained = False
     if record is None:

@@ -75,7 +75,7 @@ class Session(Part):
 
 
 class DataOf(Part):
-    """The images: SHA-256 over pixels and labels, and the names of files that could not be decoded."""
+    """The images: SHA-256 over pixels and labels, the files that could not be decoded, and all that was left out."""
 
     name: Plain
     classes: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2)]
@@ -83,6 +83,7 @@ class DataOf(Part):
     test_images: Count
     sha256: Digest
     skipped: list[str] = []
+    left_out: list[str] = []
 
 
 class Epoch(Part):

@@ -14,12 +14,13 @@ from torch import Tensor
 from ran.data import Data
 from ran.model import ResidualAttentionNetwork
 from ran.runs import measured
-from ran.study.labels import literal
+from ran.study.lettering import lettered, use_installed_fonts
 
 
 def set_theme() -> None:
     """Set the style of all plots: colours that colour-blind readers can tell apart, on a light grid."""
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
+    use_installed_fonts()
 
 
 def learning_curves(record: dict[str, Any]) -> Figure:
@@ -75,7 +76,7 @@ def masks_over_images(network: ResidualAttentionNetwork, data: Data, count: int 
     )
     for column, (image, label) in enumerate(zip(part.images, part.labels, strict=True)):
         grid[0, column].imshow(image)
-        grid[0, column].set_title(literal(data.classes[label]), fontsize=9)
+        grid[0, column].set_title(lettered(data.classes[label]), fontsize=9)
         for row, mask in enumerate(masks.values(), 1):
             fine = F.interpolate(mask[column][None, None], size=image.shape[:2], mode="bilinear", align_corners=True)
             grid[row, column].imshow(image.float().mean(2), cmap="gray")
@@ -184,7 +185,7 @@ def confusion_matrix(record: dict[str, Any]) -> Figure:
         )
         return figure
     counts = torch.tensor(record["confusion"], dtype=torch.float)
-    classes = [literal(name) for name in record["dataset"]["classes"]]
+    classes = [lettered(name) for name in record["dataset"]["classes"]]
     figure, axes = plt.subplots(figsize=(6.5, 5.2), layout="constrained")
     sns.heatmap(
         100 * counts / counts.sum(1, keepdim=True),

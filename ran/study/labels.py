@@ -73,7 +73,7 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
         "seed": str(record["config"]["seed"]),
         "data set": f"{data['name']}, {data['train_images']:,} training and {data['test_images']:,} "
         + f"{measured(record)} images"
-        + (f"; skipped {len(skipped)}" if (skipped := data.get("skipped")) else ""),
+        + (f"; left out: {'; '.join(left_out)}" if (left_out := data.get("left_out")) else ""),
         "checksum of the data": f"{data['sha256'][:16]}…",
         "wall time": f"{record['wall_seconds']:.0f} s",
         "speed": f"{record['images_per_second']:.0f} images/s in training"
@@ -99,11 +99,6 @@ class Markup(str):
 def escaped(text: str) -> str:
     """`text` on one line, as MyST that shows exactly it: nothing in a record is markup of a page."""
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
-
-
-def literal(text: str) -> str:
-    """`text` for a plot, in which a dollar sign begins no formula."""
-    return text.replace("$", r"\$")
 
 
 def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:

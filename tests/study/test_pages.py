@@ -8,7 +8,7 @@ from sphinx.cmd.build import build_main
 
 from ran.runs import RunConfig
 from ran.study import list_table, provenance, summary
-from ran.study.labels import escaped, literal
+from ran.study.labels import escaped
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -79,7 +79,3 @@ def test_a_records_texts_are_escaped_wherever_they_stand(tmp_path, text):
     told = list_table(summary(hostile), "tab", "A caption.") + provenance("arl_vs_nal", [hostile], tmp_path)
     assert escaped(text) in told
     assert raw not in told.replace(escaped(text), "")
-
-
-def test_a_dollar_sign_begins_no_formula_in_a_plot():
-    assert literal("$a_b$ 5$") == r"\$a_b\$ 5\$"
