@@ -78,7 +78,8 @@ def _checked(place: str, name: str, whole: str | None = None) -> str:
         name.encode()
     except UnicodeEncodeError:
         raise ValueError(
-            f"{ascii(name)} in {ascii(place)} has a name that is no UTF-8, or not in this locale: rename it, or call with LC_ALL=C.UTF-8."
+            f"{ascii(name)} in {ascii(place)} has a name that is no UTF-8, or not in this locale: rename it, or call "
+            "with LC_ALL=C.UTF-8."
         ) from None
     if not name.isprintable():
         raise ValueError(f"{name!r} in {place!r} has a control character in its name: rename it.")
