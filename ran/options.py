@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn, get_args, get_type_hints
 
 from ran.bench import PARTS
 from ran.choices import choose
@@ -144,7 +144,8 @@ def _add_run(commands: Any) -> None:
     )
     types = get_type_hints(RunConfig) | get_type_hints(Environment)
     for each in (*fields(RunConfig), *fields(Environment)):
-        known, kind = each.metadata["known"], types[each.name]
+        known = each.metadata["known"]
+        kind = next(part for part in (*get_args(types[each.name]), types[each.name]) if part is not type(None))
         value: dict[str, Any] = {
             "type": kind if kind in (str, float) else int,
             "metavar": "NAME" if known else "PATH" if kind is str else "N",

@@ -35,6 +35,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Images = Annotated[int, Field(ge=1, le=100_000_000)]
 Rest = Annotated[int, Field(ge=0, le=100_000_000)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Text = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00-\x1f]*$")]
 Processes = Annotated[int, Field(ge=0, le=4096)]
 
 
@@ -60,6 +61,7 @@ class RunConfig:
     train_images: Images | None = option(None, "train on this many images only, where given")
     held_out: Rest = option(0, "measure on that many training images, kept out of training, and not on the test set")
     narrow: Parts = option(1, "divide the network's channels by this; the paper's tables take 1")
+    weights: Text | None = option(None, "begin from trained weights: a published set, a run's folder or a file")
 
     def __post_init__(self) -> None:
         _check(self)
@@ -122,7 +124,8 @@ class RunConfig:
         noise = [f"noise{100 * self.noise:g}"] if self.noise else []
         held_out = [f"heldout{self.held_out}"] if self.held_out else []
         narrow = [f"narrow{self.narrow}"] if self.narrow > 1 else []
-        what = [self.network, *narrow, *attention, *variant, self.dataset, *size, *noise, *held_out]
+        finetuned = ["finetuned"] if self.weights else []
+        what = [self.network, *narrow, *attention, *variant, self.dataset, *size, *noise, *held_out, *finetuned]
         return "-".join([*what, self.schedule, length, f"seed{self.seed}", digest])
 
     def build(self, num_classes: int) -> ResidualAttentionNetwork:

@@ -16,6 +16,7 @@ from ran.files import Damaged, cannot_write, check_room, only_one, write_whole
 from ran.inference import FILE, load, save_weights
 from ran.model import ResidualAttentionNetwork
 from ran.runs.config import Environment, RunConfig
+from ran.runs.finetuning import begin_from, pinned
 from ran.runs.gradients import gradient_filter
 from ran.runs.measurements import GRADIENTS, MEASUREMENTS, PROBES, read_measurements, write_measurements
 from ran.runs.probes import probe
@@ -53,7 +54,8 @@ def run(
     modules trained with label noise, gradients.csv (see `gradient_filter`). A training that diverges leaves
     failure.json. A run that was cut off, for instance at `deadline` (see `fit`), continues after its last complete
     epoch. Two processes never train one config at the same time: the second waits, and then takes the record of the
-    first. The processes of torchrun (see ran.training.devices) train together: the first one writes, and the others
+    first. With `weights`, training begins from them (see `begin_from`), and the run is named by their digest (see
+    `pinned`). The processes of torchrun (see ran.training.devices) train together: the first one writes, and the others
     return a Run without a network.
 
     Raises ValueError for a record or checkpoint of other images or of another run, OutOfTime at `deadline`, and
@@ -62,6 +64,7 @@ def run(
     environment = environment or Environment()
     devices = join(choose_device(environment.device))
     report = report if devices.rank == 0 else _say_nothing
+    config, start = pinned(config)
     folder = environment.folder(config)
     record = devices.from_first(_recorded(folder) if devices.rank == 0 else None)
     if record is None and devices.rank == 0:
@@ -74,6 +77,8 @@ def run(
     trained = False
     if record is None:
         network = config.build(len(data.classes))
+        if start is not None:
+            begin_from(network, start, data.classes)
         network.recompute = environment.recompute
         with _alone(folder, report, deadline) if devices.rank == 0 else nullcontext():
             # another process may have finished it in the meantime

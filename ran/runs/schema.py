@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ran.files import Damaged, write_whole
 from ran.runs.config import RunConfig, schema
+from ran.runs.finetuning import PINNED
 from ran.runs.measurements import seal_measurements
 from ran.runs.records import misclassified
 from ran.sealing import VERSION, Plain, as_text, one_line, read_sealed, sealed
@@ -135,6 +136,8 @@ class Record(Part):
         schedule = Schedule(**self.schedule.model_dump(exclude_unset=True))
         if schedule.name != config.schedule or config.name_by(schedule) != self.id:
             raise ValueError(f"its id {self.id} is not that of its config and schedule")
+        if config.weights is not None and not PINNED.fullmatch(config.weights):
+            raise ValueError("its weights are not named by their digest")
         if not config.is_repeated_by(self.command):
             raise ValueError("its command is not that of its config")
         if [each.epoch for each in self.epochs] != list(range(1, len(self.epochs) + 1)):
