@@ -14,6 +14,7 @@ help: ## list the commands
 
 book: $(READY) ## run the notebooks that changed and build the book into _build/html
 	@$(BIN)/ran tables > /dev/null
+	@$(BIN)/python book/explorer.py
 	@$(BIN)/python book/execute.py
 	@$(BIN)/jupyter-book build . -W --keep-going -n -q || \
 	  { rm -rf _build/.doctrees; echo "The book has faults, see above." >&2; exit 1; }  # a cached page repeats no warning
@@ -34,7 +35,7 @@ lint: $(READY) ## check style, types, and which room imports which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache
 
 clean: ## remove the built book and the executed notebooks
-	@rm -rf _build book/executed
+	@rm -rf _build book/executed book/_static/made
 
 lock: $(READY) ## renew requirements.lock: the newest versions that pyproject.toml, and pip where it has a constraint, allow
 	@UV_CONSTRAINT=$$($(BIN)/pip config list | sed -n "s/^.*\.constraint='\(.*\)'$$/\1/p" | head -1) $(BIN)/uv pip compile --upgrade --universal \
