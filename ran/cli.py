@@ -13,7 +13,8 @@ from typing import Any
 
 from ran.bench import PARTS, bench
 from ran.choices import choose
-from ran.data import download, read_picture
+from ran.data import SOURCES, download, read_picture
+from ran.data import load as load_data
 from ran.inference import Trained, explain, export, load, predict
 from ran.interruption import ends_in_one_line
 from ran.model import PRESETS, build
@@ -41,6 +42,19 @@ FOR_TABLES = ("table", "cell", "profile", "budget", "jobs")  # options of `ran r
 def complain(line: str) -> None:
     """Print a warning to stderr."""
     print(line, file=sys.stderr)
+
+
+def get_data(name: str, path: Path | None, data_root: Path) -> None:
+    """Download a CIFAR set, or say what an image folder holds."""
+    choose("data set", name, SOURCES)
+    if name == "shapes":
+        raise ValueError("the data set 'shapes' is drawn by the code: it needs no files.")
+    if (name == "folder") != (path is not None):
+        raise ValueError("call `ran data folder PATH` to check a folder, `ran data cifar10` or cifar100 to download.")
+    if path is None:
+        return download(name, data_root)
+    for line in load_data("folder", path).report:
+        print(line)
 
 
 def with_records(folder: Path) -> Path:
@@ -95,7 +109,7 @@ def carry_out(command: str, said: dict[str, Any]) -> int:
         for name in [said["network"]] if said["network"] else PRESETS:
             print(build(name))
     elif command == "data":
-        download(said["name"], said["data_root"])
+        get_data(said["name"], said["path"], said["data_root"])
     elif command == "tables":
         for path in write_tables(with_records(said["results"]), complain):
             print(path)

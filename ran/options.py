@@ -58,8 +58,9 @@ def parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="print a network's structure and size")
     info.add_argument("network", nargs="?", help=f"one of {', '.join(PRESETS)}; all of them without it")
 
-    fetch = commands.add_parser("data", help="download a CIFAR set through torchvision")
-    fetch.add_argument("name", help=f"one of {', '.join(DOWNLOADS)}")
+    fetch = commands.add_parser("data", help="download a CIFAR set through torchvision, or check an image folder")
+    fetch.add_argument("name", help=f"one of {', '.join(DOWNLOADS)}, folder")
+    fetch.add_argument("path", nargs="?", type=folder, help="with folder: what holds train/ and val/")
     fetch.add_argument(
         "--data-root", type=folder, default=Environment.data_root, help="folder to put it in (default: %(default)s)"
     )

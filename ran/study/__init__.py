@@ -8,7 +8,8 @@ from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, table
 from ran.study.explanation import ExplainConfig, explanation, picture_files, save_explanation
 from ran.study.labels import describe, label, length, list_table, summary
 from ran.study.queue import parse_budget, work_through
-from ran.study.tables import NOT_RUN, errors, list_cells, of_cell, provenance, write_tables
+from ran.study.tables import NOT_RUN, errors, list_cells, of_cell, provenance
+from ran.study.writing import write_tables
 
 if TYPE_CHECKING:
     from ran.study import figures

@@ -1,5 +1,6 @@
 """Comparison of two networks on the same test images, with a significance test."""
 
+from collections.abc import Iterable
 from math import comb
 from typing import Any, NamedTuple
 
@@ -34,6 +35,15 @@ def paired_test(first: dict[str, Any], second: dict[str, Any]) -> Paired | None:
     if wrong is None or others is None:
         return None
     only_first, only_second = int((wrong & ~others).sum()), int((others & ~wrong).sum())
+    return Paired(only_first, only_second, _two_sided(only_first, only_second))
+
+
+def pooled_test(pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> Paired | None:
+    """`paired_test` over several pairs of records, one for each seed; None if no pair says which images were wrong."""
+    tests = [test for pair in pairs if (test := paired_test(*pair))]
+    if not tests:
+        return None
+    only_first, only_second = sum(test.only_first for test in tests), sum(test.only_second for test in tests)
     return Paired(only_first, only_second, _two_sided(only_first, only_second))
 
 

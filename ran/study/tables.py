@@ -3,7 +3,7 @@
 import json
 import os
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, mode, stdev
@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from ran.files import ROOT, write_whole
-from ran.runs import RunConfig, all_records
+from ran.files import ROOT
+from ran.runs import RunConfig
 from ran.study.experiments import OWN, PROFILES, TABLES, Cell, table
 from ran.study.labels import HEADINGS, describe, escaped, label, length, when
 from ran.training import Schedule
@@ -164,20 +164,3 @@ def list_cells(profile: str, records: Records) -> pd.DataFrame:
         for cell in table(name)
     ]
     return pd.DataFrame(rows).replace({"recorded": ""}, NOT_RUN)
-
-
-def write_tables(results: Path, report: Callable[[str], None] = print) -> list[Path]:
-    """Write all tables, with the records of `all_records`, to <results>/tables/NAME.csv; returns the paths.
-
-    Files with unchanged content are not written again, so that the book is not rebuilt for them.
-    """
-    records = all_records(results, report)
-    written = []
-    for name in (*TABLES, *OWN):
-        target = results / "tables" / f"{name}.csv"
-        text = beside_paper(name, records).to_csv(index=False)
-        if not target.is_file() or target.read_text(encoding="utf-8") != text:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(target, text)
-        written.append(target)
-    return written

@@ -180,3 +180,18 @@ def test_a_run_says_what_it_found_and_its_record_keeps_it(root, tmp_path, capsys
     done = run(RunConfig(**SMALL), Environment(str(root), f"{tmp_path}/results", workers=0), report=lambda _: None)
     assert done.record["dataset"]["left_out"] == ["1 not read (.gif): train/dark/x.gif"]
     assert done.record["dataset"]["classes"] == ["$大 <b>", "dark", "striped"]
+
+
+def test_a_folder_is_checked_without_training(root, capsys):
+    (root / "train" / "dark" / "x.gif").write_bytes(b"GIF")
+    assert main(["data", "folder", str(root)]) == 0
+    assert capsys.readouterr().out.splitlines() == list(load("folder", root).report)
+    for words in (
+        ["folder"],
+        ["cifar10", str(root)],
+        ["shapes"],
+        ["folders", str(root)],
+        ["folder", str(root / "val")],
+    ):
+        assert main(["data", *words]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
