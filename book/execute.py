@@ -37,7 +37,7 @@ SHOWN = (
     "book/_static/cifar10_samples.png",
     "book/_static/ship.png",
 )
-SHOW_RECORDS = re.compile(r"(0[6-9]|1\d)_|how_fast|explain")
+SHOW_RECORDS = re.compile(r"(0[6-9]|1\d)_|how_fast|explain|finetune")
 
 
 def read_notebook(path: Path) -> dict[str, Any]:

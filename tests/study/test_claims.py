@@ -85,3 +85,11 @@ def test_the_committed_card_is_that_of_the_records(tmp_path):
     committed = pd.read_csv(ROOT / "results" / "tables" / "claims.csv")
     pd.testing.assert_frame_equal(committed, card(all_records(ROOT / "results")))
     assert (tmp_path / "tables" / "claims.csv") in write_tables(tmp_path)
+
+
+def test_the_readme_shows_the_same_card():
+    shown = [line.strip("| ").split(" | ") for line in (ROOT / "README.md").read_text().splitlines() if line[:1] == "|"]
+    committed = pd.read_csv(ROOT / "results" / "tables" / "claims.csv")
+    committed["Verdict"] = committed["Verdict"].str.replace(r"\[(\w+)\]\([^)]*\)", r"\1", regex=True)
+    assert shown[0] == list(committed.columns)
+    assert shown[2 : 2 + len(committed)] == committed.to_numpy().tolist()
