@@ -8,6 +8,7 @@
   const folder = document.currentScript.src.replace(/[^/]*$/, "");
   const SHOWN = 256; // pixels of a canvas, whose size on the page is the style sheet's affair
   const SMALL = 32; // of a test image in the strip
+  const MEAN = -1; // in place of a channel: the mean of all
   const LARGEST = 4096; // side of a picture: browsers refuse very large canvases
   const state = { network: null, found: null, picture: null, asked: 0 };
 
@@ -94,9 +95,9 @@
   }
 
   const module = () => state.found.modules[part("module").selectedIndex];
-  function map(x, channel) { // channel 0 is the mean of all, 1 the first
+  function map(x, channel) { // channels count from 0, as in PyTorch and in `ran explain`
     const positions = x.height * x.width;
-    if (channel) return x.values.subarray((channel - 1) * positions, channel * positions);
+    if (channel !== MEAN) return x.values.subarray(channel * positions, (channel + 1) * positions);
     const mean = new Float32Array(positions);
     x.values.forEach((value, i) => { mean[i % positions] += value / x.channels; });
     return mean;
@@ -106,15 +107,16 @@
   // The channels of the module that is shown, and beside them those whose masks vary most over positions.
   function limit() {
     const { mask } = module(), slider = part("channel");
-    slider.max = mask.channels;
+    slider.max = mask.channels - 1;
     const spread = (channel) => {
       const values = map(mask, channel), mean = values.reduce((a, b) => a + b) / values.length;
       return values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
     };
-    const spreads = Array.from({ length: mask.channels }, (_, i) => [spread(i + 1), i + 1]).sort((a, b) => b[0] - a[0]);
-    part("varying").replaceChildren(...[0, ...spreads.slice(0, 4).map((each) => each[1])].map((channel) => {
-      const button = Object.assign(document.createElement("button"), { type: "button", textContent: channel || "mean" });
-      button.setAttribute("aria-label", channel ? `channel ${channel}` : "mean of all channels");
+    const spreads = Array.from({ length: mask.channels }, (_, i) => [spread(i), i]).sort((a, b) => b[0] - a[0]);
+    part("varying").replaceChildren(...[MEAN, ...spreads.slice(0, 4).map((each) => each[1])].map((channel) => {
+      const text = channel === MEAN ? "mean" : channel;
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+      button.setAttribute("aria-label", channel === MEAN ? "mean of all channels" : `channel ${channel}`);
       button.addEventListener("click", () => { slider.value = channel; draw(); });
       return button;
     }));
@@ -145,7 +147,7 @@
     }
     const channel = Number(part("channel").value), share = Number(part("blend").value);
     const { name, trunk, mask, attended } = module();
-    const which = channel ? `channel ${channel} of ${mask.channels}` : `mean of ${mask.channels} channels`;
+    const which = channel === MEAN ? `mean of ${mask.channels}` : `channel ${channel}`;
     part("which").textContent = which;
     part("channel").setAttribute("aria-valuetext", which);
     part("share").textContent = `${share}%`;
@@ -180,8 +182,9 @@
     }
     part("module").replaceChildren(...RAN.blocks.filter((block) => block.op === "module").map((block) =>
       Object.assign(document.createElement("option"), { textContent: label(block.name) })));
-    button.hidden = true;
     for (const control of page.querySelectorAll("[data-needs-network]")) control.disabled = false;
+    button.hidden = true; // and whoever pressed it by keyboard is not left nowhere
+    (page.querySelector("[name=sample]:checked") || part("module")).focus({ preventScroll: true });
     await again();
   }
 
@@ -212,7 +215,7 @@
   part("start").addEventListener("click", start);
   part("file").addEventListener("change", (event) => offer(event.target.files));
   part("module").addEventListener("change", () => {
-    part("channel").value = 0;
+    part("channel").value = MEAN;
     limit();
     draw();
   });

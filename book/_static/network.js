@@ -1,9 +1,9 @@
 "use strict";
 // A Residual Attention Network at work in plain JavaScript: no library, no build step, no other host.
 //
-// A feature is {channels, height, width, values}: a Float32Array, channel after channel, row after row. What the network
-// is made of comes from data (book/explorer.py writes it): a tree of steps, of which each names one of STEPS below. Most
-// batch norms are fused into the convolution before them; those that follow a sum are the step "norm".
+// A feature is {channels, height, width, values}: a Float32Array, channel after channel, row after row. What the
+// network is made of comes from data (book/explorer.py writes it): a tree of steps, of which each names one of STEPS
+// below. Most batch norms are fused into the convolution before them; those that follow a sum are the step "norm".
 
 globalThis.AttentionNetwork = (() => {
   const feature = (channels, height, width) =>

@@ -13,14 +13,16 @@
     [COSINE]: { ticks: [0, 0.5, 1], low: -0.1, high: 1 },
   };
   const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [220, 170, 38, 24, 8];
-  const learnings = Object.keys(numbers[PATH]), levels = Object.keys(numbers[PATH][learnings[0]]).sort((a, b) => a - b);
+  const learnings = Object.keys(numbers[PATH]);
+  const levels = Object.keys(numbers[PATH][learnings[0]]).sort((a, b) => a - b);
   const count = numbers[PATH][learnings[0]][levels[0]].length;
 
   function figure(value) { // three digits; a power of ten below a thousandth
     if (value === 0) return "0";
     if (Math.abs(value) >= 0.001) return String(Number(value.toPrecision(3))).replace("-", "−");
     const [digits, power] = value.toExponential(1).replace("-", value < 0 ? "−" : "-").split("e");
-    return `${digits === "1.0" ? "" : `${digits}·`}10${[...power].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]).join("")}`;
+    const raised = [...power].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]).join("");
+    return `${digits === "1.0" ? "" : `${digits}·`}10${raised}`;
   }
 
   function chart(quantity, level, modules) {
@@ -30,12 +32,14 @@
       const share = (scale(Math.max(value, low)) - scale(low)) / (scale(high) - scale(low));
       return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP);
     };
-    const lines = ticks.map((tick) => `<line class="grid" x1="${LEFT}" x2="${WIDTH}" y1="${y(tick)}" y2="${y(tick)}"/>` +
+    const lines = ticks.map((tick) =>
+      `<line class="grid" x1="${LEFT}" x2="${WIDTH}" y1="${y(tick)}" y2="${y(tick)}"/>` +
       `<text x="${LEFT - 5}" y="${y(tick) + 4}" text-anchor="end">${figure(tick)}</text>`);
     const words = [[1, "1"], [(1 + count) / 2, "modules"], [count, count]].map(([module, word]) =>
       `<text x="${x(module)}" y="${HEIGHT - 6}" text-anchor="middle">${word}</text>`);
     const curves = learnings.map((learning) => {
-      const values = numbers[quantity][learning][level], points = values.map((value, i) => `${x(i + 1)},${y(value)}`);
+      const values = numbers[quantity][learning][level];
+      const points = values.map((value, i) => `${x(i + 1)},${y(value)}`);
       const at = `cx="${x(modules)}" cy="${y(values[modules - 1])}"`;
       return `<g class="${learning.toLowerCase()}"><polyline points="${points.join(" ")}"/><circle ${at} r="5"/></g>`;
     });
@@ -43,8 +47,9 @@
       const values = numbers[quantity][learning][level];
       return `${learning} from ${figure(values[0])} to ${figure(values.at(-1))}`;
     });
+    const about = `${quantity} after 1 to ${count} modules: ${ends.join(", ")}`;
     return `<figure><figcaption>${quantity}</figcaption>
-      <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${quantity} after 1 to ${count} modules: ${ends.join(", ")}">
+      <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${about}">
       ${[...lines, ...words, ...curves].join("")}</svg></figure>`;
   }
 
@@ -61,17 +66,21 @@
   }
 
   const part = (name) => place.querySelector(`[data-part="${name}"]`);
-  const heading = (learning) => `<th scope="col"><svg class="key ${learning.toLowerCase()}" viewBox="0 0 30 10" aria-hidden="true">
-    <polyline points="0,5 30,5"/></svg> ${learning}</th>`;
+  const heading = (learning) => `<th scope="col">
+    <svg class="key ${learning.toLowerCase()}" viewBox="0 0 30 10" aria-hidden="true"><polyline points="0,5 30,5"/></svg>
+    ${learning}</th>`;
+  const last = levels.length - 1;
   place.innerHTML = `
     <div class="line"><label for="stack-modules">Modules</label>
       <input id="stack-modules" type="range" min="1" max="${count}" value="${count}" data-part="modules">
       <output for="stack-modules" data-part="count"></output></div>
     <div class="line"><label for="stack-level">Level of the mask</label>
-      <input id="stack-level" type="range" min="0" max="${levels.length - 1}" value="${(levels.length - 1) / 2}" data-part="level">
+      <input id="stack-level" type="range" min="0" max="${last}" value="${last / 2}" data-part="level">
       <output for="stack-level" data-part="number"></output></div>
-    <table aria-live="polite"><thead><tr><th scope="col" data-part="after"></th>${learnings.map(heading).join("")}</tr></thead>
-      <tbody data-part="rows"></tbody></table>
+    <table aria-live="polite">
+      <thead><tr><th scope="col" data-part="after"></th>${learnings.map(heading).join("")}</tr></thead>
+      <tbody data-part="rows"></tbody>
+    </table>
     <div class="charts" data-part="charts"></div>`;
   for (const name of ["modules", "level"]) part(name).addEventListener("input", draw);
   draw();
