@@ -14,7 +14,7 @@ help: ## list the commands
 
 book: $(READY) ## run the notebooks that changed and build the book into _build/html
 	@$(BIN)/ran tables > /dev/null
-	@$(BIN)/python book/explorer.py
+	@$(BIN)/python book/explorer.py $(if $(NETWORK),--weights $(NETWORK))
 	@$(BIN)/python book/execute.py
 	@$(BIN)/jupyter-book build . -W --keep-going -n -q || \
 	  { rm -rf _build/.doctrees; echo "The book has faults, see above." >&2; exit 1; }  # a cached page repeats no warning
