@@ -198,22 +198,21 @@ class ResidualAttentionNetwork(nn.Module):
 
     def __repr__(self) -> str:
         config, stem = self.config, STEMS[self.config.stem]
-        kind = (
-            f"{config.attention.upper()}, {config.mask} mask, {config.gate} attention, " if config.has_modules else ""
-        )
-        lines = [
-            f"{config.name}: {kind}{sum(p.numel() for p in self.parameters()):,} parameters, trunk depth {self.depth}",
-            f"  stem    {stem.kernel}×{stem.kernel} convolution, {config.stem_channels} channels"
-            + (f", stride {stem.stride}; BN-ReLU; 3×3 max-pooling, stride 2" if stem.pools else ""),
-        ]
+        parameters = sum(parameter.numel() for parameter in self.parameters())
+        convolution = f"{stem.kernel}×{stem.kernel} convolution"
+        rows = [("stem", f"{convolution}, {config.stem_channels} channels, stride {stem.stride}")]
+        rows += [("", "BN-ReLU; 3×3 max-pooling, stride 2")] if stem.pools else []
         for number, stage in enumerate(config.stages, 1):
             sizes = f"p={config.p}, t={config.t}, r={config.r}, poolings={stage.poolings}"
-            parts = [f"{config.unit} unit → {stage.channels} channels, stride {stage.stride}"]
-            parts += [f"{stage.modules} × AttentionModule({sizes})"] if stage.modules else []
-            parts += [f"{stage.tail} × {config.unit} unit"] if stage.tail else []
-            lines.append(f"  stage {number} {'; '.join(parts)}")
+            rows.append((f"stage {number}", f"{config.unit} unit → {stage.channels} channels, stride {stage.stride}"))
+            rows += [("", f"{stage.modules} × AttentionModule({sizes})")] if stage.modules else []
+            rows += [("", f"{stage.tail} × {config.unit} unit")] if stage.tail else []
         before_pool = "BN-ReLU, " if [*UNITS[config.unit].preactivation(1)] else ""
-        return "\n".join([*lines, f"  head    {before_pool}average pool, {config.num_classes} classes"])
+        rows.append(("head", f"{before_pool}average pool, {config.num_classes} classes"))
+        if config.has_modules:
+            rows.insert(0, ("modules", f"{config.attention.upper()}, {config.mask} mask, {config.gate} attention"))
+        lines = [f"  {name:8} {what}" for name, what in rows]
+        return "\n".join([f"{config.name}: {parameters:,} parameters, trunk depth {self.depth}", *lines])
 
 
 def _stem(stem: Stem, channels: int) -> nn.Module:

@@ -165,7 +165,13 @@ def test_wrong_images_are_refused(shape):
 
 def test_repr_says_what_it_is():
     text = repr(build("attention-92", attention="nal"))
-    assert "attention-92: NAL" in text and "1,841,242 parameters" in text and "trunk depth 92" in text
+    assert text.startswith("attention-92: 1,841,242 parameters, trunk depth 92\n")
+    assert "NAL, encoder-decoder mask, mixed attention" in text
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_repr_fits_a_page_of_the_book(name):
+    assert max(map(len, repr(outline(name)).splitlines())) <= 78
 
 
 @pytest.mark.parametrize("name", IMAGENET)
