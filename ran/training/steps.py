@@ -40,12 +40,13 @@ class Step:
 
     def compute(self, images: Tensor, labels: Tensor, last: bool = True) -> None:
         """One step, run eagerly."""
+        images = images.to(self.precision, memory_format=self.engine.layout)
         with self.engine.autocast(self.devices.device):
-            logits = self.network(images.to(self.precision, memory_format=self.engine.layout))
+            logits = self.network(images).to(self.precision)
         mixed = labels.ndim == 2
         target = labels.to(self.precision) if mixed else labels
         smoothing = self.schedule.label_smoothing
-        loss = F.cross_entropy(logits.to(self.precision), target, label_smoothing=smoothing)
+        loss = F.cross_entropy(logits, target, label_smoothing=smoothing)
         self.devices.backward(loss / self.schedule.accumulate, self.network, last)
         if last:
             self.optimiser.step()
@@ -96,7 +97,8 @@ class GraphedStep(Step):
                 self.graph = self.recorded()
             self.images.copy_(images)
             self.labels.copy_(labels)
-            for group, rate in zip(self.optimiser.param_groups, self.rates, strict=True):
+            groups = self.optimiser.param_groups
+            for group, rate in zip(groups, self.rates, strict=True):
                 rate.fill_(group["lr"])
             self.graph.replay()
         self.done += 1
