@@ -1,5 +1,6 @@
 """Data sets in every form they may lie in, and the augmentation of whole batches."""
 
+import json
 import pickle
 from urllib.error import URLError
 
@@ -10,8 +11,9 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from ran.cli import main
-from ran.data import PADDING, DataSet, ImageSet, cifar, load, shapes, with_label_noise
+from ran.data import PADDING, DataSet, ImageSet, Shard, cifar, load, shapes, with_label_noise
 from ran.data.arrays import TrainingBatches, evaluation_batches
+from ran.files import ROOT
 
 CLASSES = sorted(("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"))
 
@@ -236,6 +238,30 @@ def test_test_batches_are_whole_and_in_order(few):
     assert [len(labels) for _, labels in parts] == [4, 4, 2]
     assert torch.cat([labels for _, labels in parts]).equal(few.test.labels)
     assert torch.cat([images for images, _ in parts]).equal(few.normalise(few.test.images))
+
+
+def test_devices_share_the_test_set(few):
+    parts = [evaluation_batches(few, torch.device("cpu"), shard=Shard(rank=rank, count=3)) for rank in range(3)]
+    assert torch.cat([labels for part in parts for _, labels in part]).equal(few.test.labels)
+
+
+def test_a_set_smaller_than_a_batch_is_one_batch(few):
+    batches = TrainingBatches(few, 128, torch.device("cpu"))
+    ((_, labels),) = batches.epoch(torch.Generator())
+    assert len(batches) == 1 and labels.sort().values.equal(few.train.labels.sort().values)
+
+
+def test_the_records_were_made_with_the_images_that_are_believed():
+    """Whoever downloads CIFAR-10 today trains on what the committed records were trained on."""
+    records = [json.loads(path.read_text()) for path in (ROOT / "results" / "runs").glob("*cifar10-short*/record.json")]
+    assert records and {each["dataset"]["sha256"] for each in records} == {cifar.CHECKSUMS["cifar10"]}
+
+
+def test_parts_of_different_classes_are_refused(tmp_path, small):
+    write_folder(tmp_path, small)
+    (tmp_path / "cifar10" / "test" / "bird").rename(tmp_path / "cifar10" / "test" / "budgie")
+    with pytest.raises(ValueError, match="hold different class folders; they must be the same"):
+        load("cifar10", tmp_path)
 
 
 def test_other_images_are_not_called_cifar10(tmp_path, small):

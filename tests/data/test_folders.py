@@ -1,13 +1,17 @@
 """Image folders: what is read, what is skipped, and that chance does not depend on who decodes."""
 
 import os
+from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 from drawn import CLASSES, draw
+from PIL import Image
+from torchvision.models import ResNet50_Weights
 
 from ran.cli import main
-from ran.data import load
+from ran.data import MEAN, STD, centre_crop, load
 from ran.data.folder_index import INDEX
 from ran.data.folders import FolderBatches, augmentation
 from ran.runs import Environment, RunConfig, run
@@ -49,7 +53,101 @@ def test_the_chance_of_an_image_is_the_epochs(root):
     assert [images.shape for images, _ in first] == [(8, 3, 64, 64)] * 4  # four are left out of thirty-six
     for (images, labels), (others, their) in zip(first, batches(root, 1, 1), strict=True):
         assert images.equal(others) and labels.equal(their)
-    assert not first[0][0].equal(batches(root, 0, 2)[0][0])
+
+
+@pytest.fixture
+def alike(tmp_path):
+    """Twenty-four files of one picture, in two classes: what differs between two of them is chance."""
+    values = np.random.default_rng(0).integers(0, 256, (72, 96, 3), dtype=np.uint8)
+    for part in ("train", "val"):
+        for name in ("one", "two"):
+            (tmp_path / part / name).mkdir(parents=True)
+            for number in range(12):
+                Image.fromarray(values).save(tmp_path / part / name / f"{number}.png")
+    return tmp_path
+
+
+def test_every_image_has_a_chance_of_its_own_in_every_epoch(alike):
+    """Its crop, flip and colours, whatever its place in the shuffle; and every epoch has another shuffle."""
+    seen = [batches(alike, 0, epoch) for epoch in (1, 2)]
+    images = [each for epoch in seen for part, _ in epoch for each in part]
+    assert len(images) == 48
+    assert not any(one.equal(other) for one, other in combinations(images, 2))
+    first, second = ([label for _, labels in epoch for label in labels.tolist()] for epoch in seen)
+    assert sorted(first) == sorted(second) == [0] * 12 + [1] * 12
+    assert first != second and sorted(first) not in (first, second)
+
+
+def augmented(picture, count=80):
+    torch.manual_seed(0)
+    change = augmentation(64)
+    return torch.stack([change(picture) for _ in range(count)]).float()  # (N, 3, 64, 64)
+
+
+def test_half_of_the_images_are_flipped():
+    dark_left = torch.arange(90).expand(3, 90, 90).byte() * 2
+    crops = augmented(dark_left).mean(1)
+    flipped = crops[..., :32].mean((1, 2)) > crops[..., 32:].mean((1, 2))
+    assert 0.3 < flipped.float().mean() < 0.7
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_crops_are_of_every_scale_and_aspect(axis):
+    """From 8% to all of the area: of sixty stripes, some crops show a few and some nearly all, on either side."""
+    stripes = (torch.arange(480) // 8 % 2 * 255).byte()
+    picture = stripes[None, :, None].expand(3, 480, 480) if axis == 1 else stripes.expand(3, 480, 480)
+    lines = augmented(picture).mean(1).mean(2 if axis == 1 else 1)  # (N, 64)
+    middle = lines.mean(1, keepdim=True)
+    edges = ((lines[:, 1:] > middle) != (lines[:, :-1] > middle)).sum(1)
+    assert edges.min() < 24 and edges.max() > 40
+
+
+def test_brightness_contrast_and_saturation_vary():
+    half = torch.tensor([[200, 120, 60], [100, 60, 30]]).byte()  # two halves of one hue, above each other
+    picture = half.T[:, :, None].repeat_interleave(45, 1).expand(3, 90, 90)
+    crops = augmented(picture).flatten(2)
+    saturation = 1 - crops.amin(1) / crops.amax(1).clamp(min=1)  # (N, pixels)
+    for quantity in (crops.mean((1, 2)), saturation.mean(1), crops[:, 0].amax(1) / crops[:, 0].amin(1).clamp(min=1)):
+        assert quantity.std() > 0.1 * quantity.mean()  # changes of up to 40%
+    whole = crops.amax(2)
+    assert (whole[:, 0] >= whole[:, 1]).all() and (whole[:, 1] >= whole[:, 2]).all()  # the hue stays
+
+
+def test_a_test_crop_is_the_middle_seven_eighths_of_the_shorter_side():
+    """224 of 256, as usual on ImageNet; a picture keeps its aspect."""
+    picture = torch.arange(256 * 256 * 3).view(3, 256, 256).remainder(251).byte()
+    wide = torch.nn.functional.pad(picture, (128, 128))
+    for whole in (picture, wide, wide.transpose(1, 2)):
+        expected = picture.transpose(1, 2) if whole.shape[1] > 256 else picture
+        assert centre_crop(224)(whole).equal(expected[:, 16:240, 16:240])
+
+
+def test_the_usual_mean_and_deviation_of_imagenet():
+    usual = ResNet50_Weights.IMAGENET1K_V2.transforms()
+    assert (list(MEAN), list(STD)) == (usual.mean, usual.std)
+
+
+def test_a_folders_checksum_is_that_of_files_labels_and_both_parts(root):
+    """A file in another class, at the same place in the order of all; a test image that is another one."""
+    before = load("folder", root).checksum
+    last = root / "train" / "dark" / "11.png"
+    last.rename(root / "train" / "light" / "-.png")
+    moved = load("folder", root)
+    assert moved.train.labels.tolist() == [0] * 11 + [1] * 13 + [2] * 12
+    (root / "train" / "light" / "-.png").rename(last)
+    assert load("folder", root).checksum == before != moved.checksum
+    (root / "train" / "dark" / "00.jpg").replace(root / "val" / "dark" / "00.jpg")
+    (root / "train" / "dark" / "00.jpg").write_bytes((root / "train" / "dark" / "02.jpg").read_bytes())
+    before = load("folder", root).checksum
+    (root / "val" / "dark" / "00.jpg").write_bytes((root / "train" / "dark" / "02.jpg").read_bytes())
+    assert load("folder", root).checksum != before
+
+
+def test_of_val_and_test_val_is_measured(root):
+    draw(root.parent / "other", 2, test="test")
+    (root.parent / "other" / "test").rename(root / "test")
+    (root / "test" / "dark" / "00.jpg").unlink()
+    assert len(load("folder", root).test) == 12
 
 
 def test_augmentation_keeps_bytes_and_varies():

@@ -8,7 +8,7 @@ import torch
 from ran.data import PLAIN, DataSet, ImageSet, Mixing, Shard, load
 from ran.data.arrays import TrainingBatches
 from ran.data.folders import FolderData
-from ran.data.mixing import Mixture
+from ran.data.mixing import Mixture, _inside
 from ran.data.shards import WHOLE
 from ran.training import PLAIN as AS_WRITTEN
 from ran.training import SCHEDULES, Schedule, SingleDevice, Step, fit
@@ -120,6 +120,33 @@ def test_cutmix_pastes_a_rectangle_and_its_label_has_exactly_that_share(data):
         assert labels[number].equal((1 - areas[-1]) * certain[number] + areas[-1] * partners(certain)[number])
     assert 0.3 < sum(area == 0 for area in areas) / COUNT < 0.7  # half of the images stay whole
     assert len(set(areas)) > 10
+
+
+def test_partners_are_cut_out_too(data):
+    """Of both images the hole is erased, before they are mixed."""
+    cut = whole(epoch(data, Mixing(cutout=16)))[0]
+    mixing = Mixing(cutout=16, mixup=1.0)
+    share = drawn(mixing).own[:, None, None, None]
+    torch.testing.assert_close(whole(epoch(data, mixing))[0], share * cut + (1 - share) * partners(cut))
+
+
+def test_cutout_reaches_all_borders_alike():
+    hole = Mixing(cutout=16).draw(4000, (SIDE, SIDE), torch.Generator().manual_seed(0), CPU).hole
+    erased = torch.stack(
+        [_inside(hole, torch.zeros(1, 1, SIDE, SIDE))[:, 0].any(axis).float().mean(0) for axis in (1, 2)]
+    )
+    assert (erased - erased.flip(1)).abs().max() < 0.08 and erased.max() == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_a_patch_has_the_share_of_the_area_that_is_drawn(alpha):
+    """λ is from Beta(alpha, alpha), of mean 1/2 and variance 1 / (4 (2 alpha + 1)), in half of the images."""
+    patch = Mixing(cutmix=alpha).draw(20_000, (256, 256), torch.Generator().manual_seed(0), CPU).patch
+    sides = patch[:, :, 1] - patch[:, :, 0]
+    area = sides.prod(1)[sides.sum(1) > 0] / 256**2
+    assert (sides[:, 0] == sides[:, 1]).all()  # of the image's own aspect
+    assert area.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert area.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.04)
 
 
 def test_mixup_takes_the_images_that_cutmix_leaves(data):
