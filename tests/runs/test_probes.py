@@ -66,6 +66,39 @@ def test_a_mask_that_knows_the_object_scores_one_and_its_control_does_not(networ
     assert row.response == pytest.approx(objects.mean().item(), rel=1e-4)
 
 
+def test_features_are_scored_by_their_size_and_masks_by_their_value(network):
+    """Features that are large on the object, of either sign, find it; a mask that is low there scores zero."""
+    whole = load("shapes")
+    data = DataSet(whole.name, whole.classes, whole.train, whole.test.head(50))
+    module = network.blocks["stage1_module1"]
+    objects = data.test.masks[:, None].float()
+    signs = torch.tensor([1.0, -1.0]).repeat(8)[:, None, None]
+    handles = [
+        module.trunk.register_forward_hook(lambda *_: objects * signs),
+        module.mask.register_forward_hook(lambda *_: -objects.expand(-1, 16, -1, -1)),
+    ]
+    try:
+        table = probe(network, data).set_index("block")
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert table.auc["stage1_module1.trunk"] == 1 and table.auc["stage1_module1.mask"] == 0
+    assert table.response["stage1_module1.trunk"] == pytest.approx(objects.mean().item(), rel=1e-4)
+
+
+def test_the_score_of_a_mask_is_that_of_its_mean_over_channels(network):
+    """In one channel of sixteen it is high off the object: the others outweigh it in the mean, not in the maximum."""
+    whole = load("shapes")
+    data = DataSet(whole.name, whole.classes, whole.train, whole.test.head(50))
+    objects = data.test.masks[:, None].float()
+    masks = torch.cat([3 * (1 - objects), *[objects] * 15], 1)
+    handle = network.blocks["stage1_module1"].mask.register_forward_hook(lambda *_: masks)
+    try:
+        assert probe(network, data).set_index("block").auc["stage1_module1.mask"] == 1
+    finally:
+        handle.remove()
+
+
 def test_without_true_objects_there_is_no_score(network):
     whole = load("shapes")
     bare = DataSet("bare", whole.classes, whole.train, ImageSet(whole.test.images[:10], whole.test.labels[:10]))

@@ -23,6 +23,8 @@ from ran.model import GATES, LEARNING, MASKS, build
 from ran.runs import (
     Environment,
     RunConfig,
+    git_state,
+    hardware,
     misclassified,
     notebook_parameters,
     parse,
@@ -34,7 +36,7 @@ from ran.runs import (
 from ran.runs.measurements import write_measurements
 from ran.sealing import as_text
 from ran.study import summary
-from ran.training import TrainingDiverged, evaluate
+from ran.training import SCHEDULES, TrainingDiverged, evaluate, native_bf16
 from ran.training.epochs import Evaluation
 
 IMAGENET = {"network": "attention-56-imagenet", "dataset": "folder"}
@@ -171,7 +173,9 @@ def test_a_record_says_all_that_is_needed_to_repeat_it(finished):
     assert record["schedule"]["epochs"] == 1 and record["schedule"]["learning_rate"] > 0
     assert record["dataset"]["train_images"] == 64 and record["dataset"]["sha256"] == done.data.checksum
     assert record["versions"]["torch"] == torch.__version__
-    assert record["hardware"]["name"] and record["precision"] in ("float32", "bf16 autocast")
+    assert record["hardware"]["name"] and record["hardware"]["threads"] == torch.get_num_threads()
+    assert record["precision"] == ("bf16 autocast" if native_bf16(torch.device("cpu")) else "float32")
+    assert record["parameters"] == sum(each.numel() for each in done.network.parameters())
     assert "sessions" not in record  # there was one, and it stands above
     assert record["images_per_second"] > 0 and record["wall_seconds"] > 0
     assert set(record["git"]) == {"commit", "changed"}
@@ -186,6 +190,40 @@ def test_the_record_and_the_confusion_matrix_agree(finished):
     confusion = torch.tensor(done.record["confusion"])
     assert confusion.sum().item() == 1000 and confusion.sum(1).tolist() == [100] * 10
     assert 100 - confusion.trace().item() / 10 == pytest.approx(done.record["test_error"])
+
+
+def test_threads_are_those_that_compute():
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            assert hardware(torch.device("cpu"))["threads"] == threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_commit_and_whether_the_code_differs_from_it(tmp_path, monkeypatch):
+    """In a clone of its own: package and notebooks count, a page does not."""
+
+    def git(*words):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        call = ["git", "-C", tmp_path, *identity, *words]
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+
+    for name in ("ran", "notebooks", "book"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("as committed")
+    monkeypatch.setattr("ran.runs.provenance.ROOT", tmp_path)
+    git("init", "-q"), git("add", "."), git("commit", "-qm", "all")
+    for name, changed in (("book", False), ("notebooks", True), ("ran", True)):
+        (tmp_path / name / "file").write_text("changed")
+        assert git_state() == {"commit": git("rev-parse", "HEAD"), "changed": changed}
+        git("checkout", "-q", ".")
+    (tmp_path / "ran" / "new.py").write_text("")
+    assert git_state()["changed"]
+    monkeypatch.setenv("PATH", "")  # no git
+    monkeypatch.setenv("RAN_COMMIT", "f" * 40)
+    assert git_state() == {"commit": "f" * 40, "changed": None}
 
 
 def test_the_record_tells_which_images_were_wrong(finished):
@@ -214,15 +252,59 @@ def test_a_runs_seed_reaches_its_weights_and_its_batches(tmp_path, monkeypatch):
     seen = []
 
     def stop(network, data, schedule, seed, **_):
-        seen.append((seed, next(network.parameters()).detach().clone()))
+        seen.append((seed, next(network.parameters()).detach().clone(), data.train.labels))
         raise InterruptedError
 
     monkeypatch.setattr("ran.runs.runner.fit", stop)
     for seed in (3, 4, 3):
         with pytest.raises(InterruptedError):
-            run(RunConfig(seed=seed, narrow=4), Environment(results=str(tmp_path)), lambda _: None)
-    assert [seed for seed, _ in seen] == [3, 4, 3]
-    assert seen[0][1].equal(seen[2][1]) and not seen[0][1].equal(seen[1][1])
+            run(RunConfig(seed=seed, narrow=4, noise=0.5), Environment(results=str(tmp_path)), lambda _: None)
+    (first, weights, labels), (second, others, its), again = seen
+    assert (first, second) == (3, 4)
+    assert not weights.equal(others) and not labels.equal(its)  # which labels are wrong is chance, too
+    assert weights.equal(again[1]) and labels.equal(again[2])
+
+
+def test_every_option_of_the_training_reaches_it(tmp_path, monkeypatch):
+    seen = {}
+
+    def stop(network, data, schedule, *_, **__):
+        seen.update(recompute=network.recompute, images=len(data.train), schedule=schedule)
+        raise InterruptedError
+
+    monkeypatch.setattr("ran.runs.runner.fit", stop)
+    config = RunConfig(narrow=4, train_images=96, epochs=7, accumulate=4, schedule="short")
+    for recompute in (True, False):
+        with pytest.raises(InterruptedError):
+            run(config, Environment(results=str(tmp_path), recompute=recompute), lambda _: None)
+        assert seen["recompute"] is recompute
+    assert (seen["images"], seen["schedule"].name) == (96, "short")
+    assert (seen["schedule"].epochs, seen["schedule"].accumulate) == (7, 4)
+
+
+# of RunConfig(schedule=...), every other setting at its default: a schedule that is recorded is never edited
+DIGESTS = {
+    "paper": "67032f69",
+    "short": "76949a35",
+    "smoke": "4ebf0327",
+    "paper-imagenet": "7a0cafcc",
+    "modern-imagenet": "19a78bf0",
+    "recipe-plain": "244279ff",
+    "recipe-warm-up": "8f5d6559",
+    "recipe-bare": "3224e15e",
+    "recipe-smoothing": "7d2fed45",
+    "recipe-average": "a5cb1dcb",
+    "recipe-cutout": "3309e00a",
+    "best": "d59f2a96",
+    "recipe-gentle": "2bf325e9",
+    "recipe-cutmix": "3eff9c79",
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_stays_as_it_is(name):
+    """Its settings are in the names of its runs: an edited one would orphan them, so a change is a new schedule."""
+    assert RunConfig(schedule=name).id.rpartition("-")[2] == DIGESTS[name]
 
 
 def test_the_record_of_a_continued_run_tells_of_every_session(tmp_path, monkeypatch):

@@ -49,6 +49,16 @@ WRONG = {
     "an unknown network": {"config": a_record(CONFIG)["config"] | {"network": "attention-57"}},
     "an unknown field": {"not_a_field": 1},
     "no finite time": {"wall_seconds": float("inf")},
+    "a time that is not its epochs'": {"wall_seconds": 80.0},
+    "a speed that is not its epochs'": {"images_per_second": 200.0},
+    "a speed for each of other devices": {"images_per_second_per_device": 50.0},
+    "another run's command": {"command": RunConfig(dataset="cifar10", schedule="short", epochs=4).command},
+    "epochs in another order": {"epochs": [a_record(CONFIG)["epochs"][place] for place in (1, 0, 2)]},
+    "a class twice": {"dataset": a_record(CONFIG)["dataset"] | {"classes": ["a", "a"]}},
+    "images of another set": {"dataset": a_record(CONFIG)["dataset"] | {"name": "cifar100"}},
+    "threads of a GPU": {"hardware": {"device": "cuda", "name": "A processor", "threads": 2}},
+    "a CPU without threads": {"hardware": {"device": "cpu", "name": "A processor"}},
+    "changes of no commit": {"git": {"commit": None, "changed": True}},
     "a matrix of other images": {"confusion": [[1, 2], [3, 4]]},
     "a matrix of another error": {"confusion": [[100_000, 0], [0, 25_000]]},
     "no checksum of images": {"dataset": a_record(CONFIG)["dataset"] | {"sha256": "x"}},
@@ -93,6 +103,13 @@ def test_an_edited_number_is_refused(tmp_path):
     record = a_record(CONFIG)
     record["epochs"][0]["train_loss"] = 0.5
     assert "its checksum is wrong" in refused(tmp_path, record)
+
+
+def test_a_record_of_two_devices_is_believed(tmp_path):
+    """What the wrong ones above are changed from, with all that may be there besides."""
+    two = {"devices": 2, "images_per_second_per_device": 50.0, "git": {"commit": None, "changed": None}}
+    put(tmp_path, record := a_record(CONFIG, **two))
+    assert read_record(tmp_path / CONFIG.id / "record.json") == record
 
 
 def test_a_copy_under_another_id_is_no_second_seed(tmp_path):
