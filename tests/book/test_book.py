@@ -13,7 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from execute import faults, fingerprint, in_contents, shown
+from execute import PARAMETERS, execute, faults, fingerprint, in_contents, shown
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from ran.files import ROOT
@@ -202,6 +202,81 @@ def test_the_books_notebooks_are_executed_in_its_order():
     assert names == [page.removeprefix("book/executed/") for page in PAGES if page.startswith("book/executed/")]
     there = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert there == set(names), "notebooks/ and _toc.yml differ: list a new chapter there, keep others elsewhere"
+
+
+def test_a_page_follows_its_parameters(repository, monkeypatch):
+    """run.ipynb is executed with parameters: with others, the page shows another run."""
+    root, executed = repository
+    monkeypatch.setitem(PARAMETERS, "page", {"network": "attention-92"})
+    assert "it is older than" in "; ".join(faults(executed, root))
+    one = fingerprint(root / "notebooks" / "page.ipynb", root)
+    monkeypatch.setitem(PARAMETERS, "page", {"network": "attention-164"})
+    assert one != fingerprint(root / "notebooks" / "page.ipynb", root)
+
+
+def tag_a_cell(notebook):
+    notebook["cells"][1]["metadata"]["tags"] = ["hide-input"]
+
+
+def caption_a_cell(notebook):
+    notebook["cells"][1]["metadata"]["mystnb"] = {"figure": {"caption": "Another."}}
+
+
+@pytest.mark.parametrize("change", [tag_a_cell, caption_a_cell])
+def test_a_page_follows_what_its_cells_are_shown_with(repository, change):
+    root, executed = repository
+    edit(root / "notebooks" / "page.ipynb", change)
+    assert "it is older than" in "; ".join(faults(executed, root))
+
+
+@pytest.mark.parametrize("name", ["new.py", "room/deep.py"])
+def test_a_page_follows_the_whole_package(repository, name):
+    root, executed = repository
+    path = root / "ran" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("one = 1\n")
+    assert "it is older than" in "; ".join(faults(executed, root))
+    marks = [fingerprint(root / "notebooks" / "page.ipynb", root)]
+    path.write_text("one = 2\n")
+    marks.append(fingerprint(root / "notebooks" / "page.ipynb", root))
+    path.rename(path.with_name("moved.py"))
+    marks.append(fingerprint(root / "notebooks" / "page.ipynb", root))
+    assert len(set(marks)) == 3
+
+
+@pytest.mark.parametrize("name", ["06_arl_vs_nal", "11_recipe", "how_fast", "explain"])
+def test_what_shows_records_and_weights_follows_them(repository, name):
+    root, _ = repository
+    chapter = root / "notebooks" / f"{name}.ipynb"
+    shutil.copy(root / "notebooks" / "page.ipynb", chapter)
+    before = fingerprint(chapter, root)
+    weights = root / "results" / "runs" / "a-run" / "weights.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("weights")
+    assert fingerprint(chapter, root) != before
+
+
+def test_a_notebook_is_executed_with_its_parameters_and_from_the_start(repository, monkeypatch):
+    """An earlier record is removed, or nothing would be trained; what is edited meanwhile makes the copy stale."""
+    root, executed = repository
+    monkeypatch.setitem(PARAMETERS, "page", {"results": "book/executed/runs", "network": "attention-92"})
+    (root / "book" / "executed" / "runs" / "earlier").mkdir(parents=True)
+    failed = executed.with_suffix(".failed.ipynb")
+    failed.write_text("of an earlier call")
+    asked = {}
+
+    def instead(source, target, parameters, cwd, **_):
+        asked.update(parameters, cwd=cwd)
+        assert not (root / "book" / "executed" / "runs").exists()
+        shutil.copy(root / "notebooks" / "page.ipynb", root / target)
+        (root / "ran" / "__init__.py").write_text("edited = True\n")
+
+    monkeypatch.chdir(root)
+    monkeypatch.setattr("papermill.execute_notebook", instead)
+    execute(root / "notebooks" / "page.ipynb", root)
+    assert asked == {"results": "book/executed/runs", "network": "attention-92", "cwd": str(root)}
+    assert not failed.exists()
+    assert "it is older than" in "; ".join(faults(executed, root))
 
 
 def test_a_missing_or_half_written_copy_is_refused(repository):

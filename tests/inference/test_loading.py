@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from recorded import a_record
 from safetensors.torch import save_file
 
 from ran import build
 from ran.cli import main
+from ran.data import MEAN, STD
 from ran.files import ROOT, Damaged
 from ran.inference import CARD, FILE, RUNS, load, save_weights
 from ran.runs import Environment, RunConfig, publish, run
+from ran.runs.publishing import card
 from ran.sealing import sealed
 
 PUBLISHED = RUNS / "attention-56-arl-cifar10-short-8ep-seed0-643bf4fc"
@@ -253,6 +256,42 @@ def test_what_is_no_finished_run_is_not_published(finished, tmp_path):
     with pytest.raises(Damaged):
         publish(damaged, runs=tmp_path)
     assert not (tmp_path / finished.record["id"]).exists()
+
+
+def test_a_card_says_what_was_trained_and_on_what(tmp_path):
+    """Of a noisy run on image folders of two sizes, whose last epoch was not its best."""
+    config = RunConfig(
+        network="attention-56-imagenet", dataset="folder", size=64, test_size=96, noise=0.25, schedule="short", epochs=2
+    )
+    record = a_record(config, 40.0, test_top5_error=3.0)
+    record["epochs"][0]["test_error"] = 30.0
+    text = card(record, "drawn by me")
+    for said in ("25% of the training labels changed", "40.00% after 2 epochs, top-5 error 3.00%", "96×96 pixels"):
+        assert said in text
+    assert "30.00" not in text and "64×64" not in text
+    assert "labels changed" not in card(a_record(RunConfig(dataset="cifar10", schedule="short", epochs=2)), "x")
+
+
+def test_weights_of_another_run_are_not_published(finished, tmp_path):
+    """A record beside weights that it does not belong to: the card would promise what they do not hold."""
+    folder = tmp_path / finished.record["id"]
+    shutil.copytree(finished.folder, folder)
+    config = RunConfig(narrow=4, epochs=1, train_images=64, seed=1)
+    save_weights(folder, finished.network, asdict(config), finished.data.classes, torch.zeros(3), torch.ones(3))
+    with pytest.raises(ValueError, match=f"holds the weights of {config.id}, not those of {finished.record['id']}"):
+        publish(folder, runs=tmp_path / "published")
+    assert not (tmp_path / "published").exists()
+
+
+def test_what_a_state_dict_does_not_say_is_assumed_rightly(tmp_path):
+    """Mean and deviation of CIFAR-10's pixels for CIFAR networks, those of ImageNet for the others."""
+    torch.save(build("attention-56", 8).state_dict(), tmp_path / "cifar.pt")
+    torch.save(build("attention-56-imagenet", 16, num_classes=5).state_dict(), tmp_path / "imagenet.pt")
+    cifar, imagenet, published = load(tmp_path / "cifar.pt"), load(tmp_path / "imagenet.pt"), load(PUBLISHED)
+    torch.testing.assert_close(cifar.mean, published.mean, atol=2e-4, rtol=0)
+    torch.testing.assert_close(cifar.std, published.std, atol=2e-4, rtol=0)
+    assert (imagenet.mean.tolist(), imagenet.std.tolist()) == (torch.tensor(MEAN).tolist(), torch.tensor(STD).tolist())
+    assert (cifar.size, imagenet.size) == (32, 224) and "ImageNet's mean" in imagenet.assumed
 
 
 def hub(entry, **options):

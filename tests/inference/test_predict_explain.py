@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -9,11 +10,12 @@ from drawn import CLASSES, draw
 from PIL import Image
 
 from ran.cli import main
+from ran.data import MEAN, STD, read_picture
 from ran.data import load as load_data
-from ran.data import read_picture
 from ran.files import ROOT
 from ran.inference import explain, load, predict, save_weights
 from ran.model import build
+from ran.study import explanation
 
 STRIP = Image.open(ROOT / "book" / "_static" / "cifar10_samples.png")
 HORSE, DOG = 7, 5  # among the 16 test images of the strip
@@ -115,6 +117,42 @@ def test_an_explanation_is_the_branches_of_every_module():
         assert module.varying(3) == deviation.argsort(descending=True)[:3].tolist()
     assert found.likeliest == predict(trained, photograph(HORSE))
     assert explain(trained, Image.new("RGB", (90, 200))).seen == (0, 55, 90, 145)
+
+
+def test_a_figure_shows_the_channels_that_it_names():
+    """A row: a channel before, its mask, after, on one scale; the mean mask; the masks of the next channels."""
+    found = explain(load("attention-56"), photograph(HORSE))
+    grid = np.reshape(explanation(found).axes[-18:], (3, 6))
+    for row, module in zip(grid, found.modules, strict=True):
+        first, second, third = module.varying(3)
+        top = max(abs(branch[first]).max() for branch in (module.trunk, module.attended))
+        fine = torch.nn.functional.interpolate
+        wanted = [module.trunk[first] / top, module.mask[first], module.attended[first] / top, module.mask.mean(0)]
+        wanted += [module.mask[second], module.mask[third]]
+        for axes, each in zip(row, wanted, strict=True):
+            shown = np.asarray(axes.images[1].get_array())
+            expected = fine(each[None, None], size=shown.shape, mode="bilinear", align_corners=False)[0, 0]
+            np.testing.assert_allclose(shown, expected, atol=1e-5)
+    plt.close("all")
+
+
+def test_the_part_that_a_network_of_an_image_folder_sees(tmp_path):
+    """Its margin is left out on every side: of a square of 256 pixels, the middle 224."""
+    config = {"network": "attention-56-imagenet", "narrow": 16, "dataset": "folder", "size": 64, "test_size": 96}
+    save_weights(
+        tmp_path,
+        build("attention-56-imagenet", 16, num_classes=3),
+        config,
+        "abc",
+        torch.tensor(MEAN),
+        torch.tensor(STD),
+    )
+    trained = load(tmp_path)
+    assert trained.size == 96
+    found = explain(trained, Image.new("RGB", (256, 256)))
+    assert found.seen == pytest.approx((16, 16, 240, 240)) and found.pixels.shape == (96, 96, 3)
+    for module in found.modules:
+        torch.testing.assert_close(module.mean_mask, module.mask.mean(0))
 
 
 def test_a_network_without_masks_is_not_explained(tmp_path, pictures, capsys):

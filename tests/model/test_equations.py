@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ran.model import GATES, LEARNING, AttentionModule, EncoderDecoder, ResidualUnit, SoftMask
-from ran.model.units import InceptionUnit, ResNeXtUnit
+from ran.model.units import UNITS, BasicUnit, InceptionUnit, ResNeXtUnit
 
 VALUES = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -137,6 +137,35 @@ def test_residual_unit_against_plain_functions():
     y = F.conv2d(bn_relu(bn3, y), conv3.weight)
     torch.testing.assert_close(unit(x), y + F.conv2d(active, unit.projection.weight, stride=2))
     assert ResidualUnit(8).projection is None
+
+
+def test_a_shortcut_is_the_input_itself():
+    """Identity mappings (He et al. 2016): what was negative stays so; with a last convolution of zeros, x comes out."""
+    for kind in (ResidualUnit, BasicUnit):
+        unit, x = kind(8).eval(), torch.randn(2, 8, 5, 5)
+        torch.nn.init.zeros_(unit.residual[-1].weight)
+        assert unit(x).equal(x)
+
+
+@pytest.mark.parametrize(("before", "stride"), [(8, 1), (4, 2), (8, 2)])
+def test_basic_unit_against_plain_functions(before, stride):
+    """Two 3×3 convolutions, of which the first has the stride; a stride alone needs a projection, too."""
+    unit, x = randomised(BasicUnit(before, 8, stride)), torch.randn(2, before, 9, 9)
+
+    def bn_relu(bn, values):
+        scaled = (values - bn.running_mean[:, None, None]) / (bn.running_var[:, None, None] + bn.eps).sqrt()
+        return (scaled * bn.weight[:, None, None] + bn.bias[:, None, None]).clamp(min=0)
+
+    first, norm, _, second = unit.residual
+    active = bn_relu(unit.preact[0], x)
+    y = F.conv2d(bn_relu(norm, F.conv2d(active, first.weight, stride=stride, padding=1)), second.weight, padding=1)
+    shortcut = x if unit.projection is None else F.conv2d(active, unit.projection.weight, stride=stride)
+    assert (unit.projection is None) == (stride == 1 and before == 8)
+    torch.testing.assert_close(unit(x), shortcut + y)
+
+
+def test_layers_of_a_unit_are_the_convolutions_on_its_longest_path():
+    assert [UNITS[name].layers for name in ("bottleneck", "basic", "resnext", "inception")] == [3, 2, 3, 4]
 
 
 def plain_convolution(x, layers, stride=1):

@@ -31,8 +31,9 @@ IMAGENET = [*PUBLISHED, "attentioninception-56-imagenet"]
 
 
 def multiply_adds(network, x=None):
+    device = next(network.parameters()).device
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network.eval()(torch.zeros(1, 3, 32, 32) if x is None else x)
+        network.eval()(torch.zeros(1, 3, 32, 32, device=device) if x is None else x)
     return counter.get_total_flops() / 2
 
 
@@ -49,13 +50,13 @@ def test_every_preset_is_measured():
 @pytest.mark.parametrize(("name", "digest"), [("attention-56", "310b7a75dfe33d59"), ("wrn-16-8", "14b9b7223a731a7d")])
 def test_names_of_parameters_stay_as_they_are(name, digest):
     """Weights of recorded runs are found by these names: a change here makes their files unreadable."""
-    names = "\n".join(build(name).state_dict())
+    names = "\n".join(outline(name).state_dict())
     assert hashlib.sha256(names.encode()).hexdigest().startswith(digest)
 
 
 @pytest.mark.parametrize("name", BASELINES)
 def test_baselines_have_their_published_sizes(name):
-    network = build(name)
+    network = outline(name)
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(BASELINES[name], rel=0.015)
     assert "Attention" not in repr(network)
     if name.startswith("resnet"):
@@ -66,7 +67,7 @@ def test_baselines_have_their_published_sizes(name):
 @pytest.mark.parametrize("narrow", [1, 2])
 def test_controls_have_depth_and_about_the_size_of_what_they_are_for(name, narrow):
     of, parameters = CONTROLS[name]
-    network, its = build(name, narrow), build(of, narrow)
+    network, its = outline(name, narrow=narrow), outline(of, narrow=narrow)
     counts = [sum(p.numel() for p in each.parameters()) for each in (network, its)]
     assert not network.config.has_modules and network.depth == its.depth == int(name.split("-")[1])
     assert counts[0] == pytest.approx(counts[1], rel=0.08)
@@ -75,7 +76,7 @@ def test_controls_have_depth_and_about_the_size_of_what_they_are_for(name, narro
 
 @pytest.mark.parametrize("name", SIZES)
 def test_parameters_and_depth(name):
-    network, (modules, parameters) = build(name), SIZES[name]
+    network, (modules, parameters) = outline(name), SIZES[name]
     assert sum(p.numel() for p in network.parameters()) == parameters
     assert network.depth == int(name.split("-")[1])
     if network.config.p == 1:
@@ -84,7 +85,7 @@ def test_parameters_and_depth(name):
 
 @pytest.mark.parametrize("name", [*SIZES, *CONTROLS, "resnet-164", "wrn-16-8"])
 def test_every_parameter_receives_a_gradient(name):
-    network = build(name)
+    network = build(name, narrow=2 if name in CONTROLS else 4)
     torch.nn.functional.cross_entropy(network(torch.randn(4, 3, 32, 32)), torch.arange(4)).backward()
     silent = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent
@@ -94,15 +95,74 @@ def test_every_parameter_receives_a_gradient(name):
 @pytest.mark.parametrize("mask", ["encoder-decoder", "local-convolutions"])
 @pytest.mark.parametrize("gate", ["mixed", "channel", "spatial"])
 def test_every_variant_trains_all_its_parameters(attention, mask, gate):
-    network = build("attention-56", attention=attention, mask=mask, gate=gate)
-    torch.nn.functional.cross_entropy(network(torch.randn(2, 3, 32, 32)), torch.arange(2)).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    torch.manual_seed(0)
+    network = build("attention-56", narrow=4, attention=attention, mask=mask, gate=gate)
+    torch.nn.functional.cross_entropy(network(torch.randn(4, 3, 32, 32)), torch.arange(4)).backward()
+    still = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert not still and all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize(
+    "option", [{"gate": "channel"}, {"gate": "spatial"}, {"mask": "local-convolutions"}, {"attention": "nal"}]
+)
+def test_every_option_changes_what_the_network_computes(option):
+    """With the same weights, where another gate or learning has the same: an option that is lost shows."""
+    networks, images = [], torch.randn(2, 3, 32, 32)
+    for options in ({}, option):
+        torch.manual_seed(0)
+        networks.append(build("attention-56", narrow=4, **options).eval())
+    if "mask" not in option:
+        networks[1].load_state_dict(networks[0].state_dict())
+    traces = [{}, {}]
+    for network, trace in zip(networks, traces, strict=True):
+        network(images, trace)
+    inside = "attended" if "attention" in option else "mask"
+    one, other = (trace[f"stage1_module1.{inside}"] for trace in traces)
+    assert not torch.allclose(one, other, atol=1e-3)
+    names = [{*network.state_dict()} for network in networks]
+    assert (names[0] == names[1]) == ("mask" not in option)
+
+
+@pytest.mark.parametrize(("p", "t", "r"), [(1, 2, 1), (1, 1, 2), (2, 3, 1), (1, 4, 2), (0, 2, 1)])
+def test_a_networks_modules_have_p_t_and_r_units(p, t, r):
+    network = build("attention-56", narrow=16, p=p, t=t, r=r)
+    module = network.blocks["stage1_module1"]
+    assert (len(module.before), len(module.trunk), len(module.after)) == (p, t, p)
+    scale = module.mask.structure
+    for _ in range(3):
+        assert len(scale.down) == r
+        scale = scale.inner
+    assert network.depth == 2 + 3 * (3 + 3 + 3 * (2 * p + t))
+    assert f"p={p}, t={t}, r={r}" in repr(network)
+
+
+def test_a_classifier_starts_without_preference():
+    head = build("attention-56", narrow=4, num_classes=7).head[-1]
+    assert not head.bias.any() and head.weight.std() > 0.01
+
+
+def test_a_narrow_network_is_narrow_everywhere():
+    """The stem too: a quarter of the channels is about a sixteenth of the parameters, and the name says so."""
+    whole, narrow = build("attention-56"), build("attention-56", narrow=4)
+    assert narrow.stem.out_channels == 4 and [stage.channels for stage in narrow.config.stages] == [16, 32, 64]
+    assert sum(p.numel() for p in narrow.parameters()) < sum(p.numel() for p in whole.parameters()) / 12
+    assert "channels / 4" in repr(narrow)
+
+
+def test_cost_counts_every_part_once_and_changes_nothing():
+    network = build("attention-56", narrow=4).eval()
+    table = cost(network)
+    assert not network.training and cost(network.train()).equals(table) and network.training
+    assert table.parameters.sum() == sum(p.numel() for p in network.parameters())
+    assert table.multiply_adds.sum() == multiply_adds(network)
+    assert table.block.tolist()[0] == "stem" and table.block.tolist()[-1] == "head"
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (37, 45), (64, 33)])
 def test_shapes_per_stage(height, width):
     trace = {}
-    logits = build("attention-92", num_classes=7)(torch.randn(2, 3, height, width), trace)
+    network = outline("attention-92", num_classes=7)
+    logits = network(torch.zeros(2, 3, height, width, device="meta"), trace)
     assert logits.shape == (2, 7)
     assert trace["stem"].shape == (2, 16, height, width)
     for stage, channels in enumerate((64, 128, 256), 1):
@@ -115,14 +175,14 @@ def test_shapes_per_stage(height, width):
 
 
 def test_tracing_changes_nothing():
-    network, images = build("attention-56").eval(), torch.randn(2, 3, 32, 32)
+    network, images = build("attention-56", narrow=4).eval(), torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(network(images, {}), network(images), rtol=0, atol=0)
 
 
 def test_multiply_adds():
-    assert multiply_adds(build("attention-56")) == pytest.approx(0.12e9, rel=0.05)
-    assert multiply_adds(build("attention-92")) == pytest.approx(0.21e9, rel=0.05)
-    assert multiply_adds(build("attention-164")) == pytest.approx(0.39e9, rel=0.05)
+    assert multiply_adds(outline("attention-56")) == pytest.approx(0.12e9, rel=0.05)
+    assert multiply_adds(outline("attention-92")) == pytest.approx(0.21e9, rel=0.05)
+    assert multiply_adds(outline("attention-164")) == pytest.approx(0.39e9, rel=0.05)
 
 
 @pytest.mark.parametrize(("channels", "poolings", "size"), [(64, 3, 32), (128, 2, 16), (256, 1, 8)])

@@ -154,6 +154,20 @@ def test_a_broken_record_is_named_and_the_others_appear(tmp_path):
     assert "torn" in lines[2]
 
 
+def test_of_two_records_of_a_run_the_one_of_this_machine_is_taken(results, tmp_path):
+    put_records(tmp_path / "smoke", record(20.0))
+    results(record(30.0))
+    (taken,) = all_records(tmp_path)
+    assert taken["test_error"] == 20.0 and taken["folder"].parent == tmp_path / "smoke"
+    (taken,) = read_records(tmp_path / "runs", tmp_path / "smoke")
+    assert taken["test_error"] == 30.0
+
+
+def test_seeds_are_in_the_order_of_numbers(results):
+    table = results(*(record(float(seed), seed=seed) for seed in (10, 9, 100)))
+    assert table["Seeds"].tolist()[1] == "9, 10, 100"
+
+
 def test_an_unchanged_table_is_not_touched(results, tmp_path):
     results(record())
     file = tmp_path / "tables" / "arl_vs_nal.csv"
