@@ -1,22 +1,24 @@
 """The ground: files that are whole or not there, on disks that are full, read-only or another user's; one writer."""
 
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from types import SimpleNamespace
 
 import pytest
 from drawn import draw
 from recorded import a_record, put
 
+from ran.cli import main
 from ran.data import load
 from ran.data.folder_index import INDEX
 from ran.files import ROOT, only_one, write_whole
-from ran.runs import RunConfig
+from ran.runs import RunConfig, parse, run
 
 TINY = ["--epochs", "1", "--train-images", "32", "--narrow", "8"]
 IMAGES = ["--dataset", "folder", "--network", "attention-56-imagenet", "--size", "64", "--narrow", "8"]
@@ -24,11 +26,17 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a sm
 
 
 def ran(*words, under=(), **options):
-    """The command `ran` as a process, below another command where one is given."""
+    """The command `ran` and what it says; as a process of its own below another command, or with other streams."""
+    words = [str(word) for word in words]
+    if not under and not options:
+        out, err = io.StringIO(), io.StringIO()
+        with chdir(ROOT), redirect_stdout(out), redirect_stderr(err):
+            code = main(words)
+        return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | options.pop("env", {})
-    call = [*under, sys.executable, "-m", "ran", *words]
+    call = [*map(str, under), sys.executable, "-m", "ran", *words]
     options = {"cwd": ROOT, "capture_output": True, "encoding": "utf-8", "timeout": 300} | options
-    return subprocess.run([str(word) for word in call], env=environment, **options)
+    return subprocess.run(call, env=environment, **options)
 
 
 def refused(done, *said):
@@ -82,22 +90,16 @@ def test_a_full_disk_is_found_before_the_data_is_loaded(tmp_path):
 def test_a_disk_that_fills_up_in_training_costs_nothing_that_was_kept(tmp_path):
     with disk(tmp_path / "small", "size=16m") as small:
         words = ["run", *TINY, "--epochs", "2", "--results", small / "runs"]
-        script = (
-            "import sys; from pathlib import Path; import ran.study.worker; from ran.runs import parse, run\n"
-            "def report(line):\n"
-            "    print(line)\n"
-            "    if 'epoch   1' in line:\n"
-            "        with open(sys.argv[1], 'wb', buffering=0) as file:\n"
-            "            try:\n"
-            "                while file.write(bytes(4096)): pass\n"
-            "            except OSError: pass\n"
-            "run(*parse(dict(epochs=2, train_images=32, narrow=8, results=sys.argv[2])), report)\n"
-        )
-        call = [sys.executable, "-c", script, small / "ballast", small / "runs"]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(call, capture_output=True, text=True, env=environment, cwd=ROOT)
-        assert done.returncode == 1 and "No space left on device" in done.stderr.splitlines()[-1]
-        assert "epoch   2" not in done.stdout
+        lines = []
+
+        def report(line):
+            lines.append(line)
+            if "epoch   1" in line:
+                fill(small)
+
+        with pytest.raises(OSError, match="No space left on device"):
+            run(*parse({"epochs": 2, "train_images": 32, "narrow": 8, "results": str(small / "runs")}), report)
+        assert "epoch   1" in lines[-1]
         assert sorted(path.name for path in (small / "runs").glob("*/*")) == ["checkpoint.pt"]  # no part of a file
         (small / "ballast").unlink()
         again = ran(*words)
@@ -187,8 +189,11 @@ def test_two_users_of_a_group_go_on_with_each_others_runs(tmp_path):
     shared.mkdir()
     shared.chmod(0o2777)
     words = ["run", *TINY, "--epochs", "2", "--results", shared]
-    under = ["bash", "-c", 'umask 000; exec "$@"', "bash"]
-    first = ran(*words, under=under)
+    before = os.umask(0)
+    try:
+        first = ran(*words)
+    finally:
+        os.umask(before)
     assert first.returncode == 0, first.stderr
     for path in shared.glob("*/record.json"):  # as if the first user had been cut off
         path.unlink()

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from ran.model import STEMS
 
 TOLERANCE = 1e-4  # of logits; relative to the largest one where that is above 1, as rounding is
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
+EXPORTS = (2, 14)  # the torch that is known to export max-pooling of any size; 2.11 takes even sides for a rule
 PHOTOGRAPHS = ROOT / "book" / "_static" / "cifar10_samples.png"  # 16 test images side by side
 Answer = Callable[[Tensor], Tensor]
 
@@ -59,8 +61,8 @@ def export(trained: Trained, to: str, path: Path, normalise: bool = False) -> Pa
     Its input is `images`, (B, 3, H, W) float32: normalised, or with `normalise` in [0, 1]; its output is `logits`, (B,
     classes). Classes, mean, deviation and size travel in the file's metadata. The file is read back and its logits are
     compared with PyTorch's on random images and photographs, at two sizes and batches; it is written whole or not at
-    all. Raises ValueError where they differ by more than TOLERANCE or `path` does not end in the format's name, and
-    ImportError for a package that is missing.
+    all. Raises ValueError where they differ by more than TOLERANCE, for a torch that is too old, and where `path` does
+    not end in the format's name, and ImportError for a package that is missing.
     """
     write, read = FORMATS[choose("format", to, FORMATS)]
     if path.suffix != f".{to}" or path.is_dir():
@@ -80,12 +82,26 @@ def export(trained: Trained, to: str, path: Path, normalise: bool = False) -> Pa
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         example = torch.rand(2, 3, side + 8, side + 16)  # square or of one image, it would be taken as a rule
-        program = torch.export.export(module, (example,), dynamic_shapes={"images": sizes})
+        program = _program(module, example, sizes)
         partial = Path(folder) / f"exported.{to}"
         write(program, partial, {name: json.dumps(value, ensure_ascii=False) for name, value in about.items()})
         _compare(module, read(partial), trained, normalise, path)
         partial.replace(path)
     return path
+
+
+def _program(module: nn.Module, example: Tensor, sizes: dict[int, Any]) -> ExportedProgram:
+    """The graph of `module` for images of any of `sizes`. Raises ValueError where torch is too old to make one."""
+    try:
+        return torch.export.export(module, (example,), dynamic_shapes={"images": sizes})
+    except RuntimeError as error:
+        if torch.__version__ >= EXPORTS:
+            raise
+        needed = ".".join(map(str, EXPORTS))
+        raise ValueError(
+            f"torch {torch.__version__} cannot export the network for images of any size: install torch {needed} or "
+            "newer, with the torchvision that belongs to it."
+        ) from error
 
 
 def _compare(module: nn.Module, exported: Answer, trained: Trained, normalised_inside: bool, path: Path) -> None:

@@ -1,17 +1,20 @@
 """`ran export`: the file gives PyTorch's answers in another program, for any batch and size, or it is not written."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from torch.export import Dim
 
 from ran.cli import main
+from ran.inference import Trained, load, save_weights
 from ran.inference import export as export_network
-from ran.inference import load, save_weights
-from ran.inference.exporting import FORMATS
-from ran.model import build
+from ran.inference.exporting import FORMATS, _program
+from ran.model import NetworkConfig, ResidualAttentionNetwork, build
+from ran.model.network import Stage
 
 SHAPES = [(1, 32, 32), (4, 32, 32), (2, 45, 71), (1, 96, 40)]
 
@@ -30,8 +33,40 @@ def small(folder, network="attention-56", narrow=16, **shape):
     return save_weights(folder, build(network, narrow, num_classes=5, **shape), config, list("abcde"), mean, std)
 
 
+def tiny(stem="cifar", **shape):
+    """A network of two stages, with new weights: a graph that is made and compared in a third of the time."""
+    torch.manual_seed(0)
+    stages = (Stage(16, 1, 1, 2), Stage(32, 2, 1, 1))
+    config = NetworkConfig("tiny", stages, stem=stem, stem_channels=4, num_classes=5, **shape)
+    network = ResidualAttentionNetwork(config).eval()
+    of = {"dataset": "cifar10"} if stem == "cifar" else {"dataset": "folder", "size": 64}
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
+    return Trained(network, tuple("abcde"), mean, std, of, Path("tiny.pt"))
+
+
+class _Named(torch.nn.Module):
+    """A layer whose input has the name that the network's has."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, images):
+        return self.layer(images)
+
+
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
+def exports():
+    """Skips what needs a file, with the reason that a user is told, where this torch cannot make one."""
+    module, sides = torch.nn.MaxPool2d(3, 2, 1), {2: Dim("height", min=32), 3: Dim("width", min=32)}
+    try:
+        _program(_Named(module), torch.zeros(2, 3, 40, 48), sides)
+    except ValueError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def published(exports, tmp_path_factory):
     """The published Attention-56 as ONNX, with the normalisation inside."""
     path = tmp_path_factory.mktemp("export") / "attention.onnx"
     assert main(["export", "attention-56-cifar10", "--to", "onnx", "--out", str(path), "--normalise"]) == 0
@@ -55,7 +90,7 @@ def test_one_file_says_what_it_needs(published):
     assert torch.tensor(json.loads(about["mean"])).equal(trained.mean) and "in [0, 1]" in about["input"]
 
 
-def test_pt2_gives_the_answers_of_pytorch(tmp_path, monkeypatch, capsys):
+def test_pt2_gives_the_answers_of_pytorch(exports, tmp_path, monkeypatch, capsys):
     small(tmp_path / "a-run")
     monkeypatch.chdir(tmp_path)
     assert main(["export", "a-run", "--to", "pt2"]) == 0
@@ -73,12 +108,14 @@ def test_pt2_gives_the_answers_of_pytorch(tmp_path, monkeypatch, capsys):
     "shape",
     [
         {"gate": "spatial", "attention": "nal", "mask": "local-convolutions"},
-        {"network": "attention-56-imagenet", "gate": "channel"},
+        {"stem": "imagenet", "gate": "channel"},
+        {"unit": "basic"},
+        {"unit": "inception"},
     ],
     ids=lambda shape: "-".join(shape.values()),
 )
-def test_every_kind_of_network_can_be_exported(tmp_path, shape):
-    trained = load(small(tmp_path, **shape).parent)
+def test_every_kind_of_network_can_be_exported(exports, tmp_path, shape):
+    trained = tiny(**shape)
     path = export_network(trained, "onnx", tmp_path / "network.onnx")
     given = images(3, 70, 97)
     (found,) = onnxruntime.InferenceSession(path).run(None, {"images": given.numpy()})
@@ -87,25 +124,41 @@ def test_every_kind_of_network_can_be_exported(tmp_path, shape):
     assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())  # with new weights, logits are large
 
 
-def test_a_file_with_other_answers_is_not_written(tmp_path, monkeypatch, capsys):
-    write, read = FORMATS["pt2"]
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_file_with_other_answers_is_not_written(exports, tmp_path, monkeypatch, to):
+    """A bias that is a hundredth too large, in either format."""
+    write, read = FORMATS[to]
 
     def spoiled(program, path, about):
         bias = program.state_dict["network.head.3.bias"]
         program.state_dict["network.head.3.bias"] = torch.nn.Parameter(bias + 0.01)
         write(program, path, about)
 
-    monkeypatch.setitem(FORMATS, "pt2", (spoiled, read))
-    small(tmp_path / "run")
-    target = tmp_path / "network.pt2"
+    monkeypatch.setitem(FORMATS, to, (spoiled, read))
+    target = tmp_path / f"network.{to}"
     target.write_text("an earlier one")
-    assert main(["export", str(tmp_path / "run"), "--to", "pt2", "--out", str(target)]) == 2
-    said = capsys.readouterr().err
-    assert (
-        "is not written: for images (1, 3, 32, 32) its logits differ from PyTorch's" in said and said.count("\n") == 1
-    )
+    with pytest.raises(
+        ValueError, match=r"is not written: for images \(1, 3, 32, 32\) its logits differ from PyTorch's"
+    ):
+        export_network(tiny(), to, target)
     assert target.read_text() == "an earlier one"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.pt2", "run"]
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_a_torch_that_is_too_old_says_which_is_needed(tmp_path, monkeypatch, capsys):
+    def fails(*_, **__):
+        raise RuntimeError("Constraints violated\nin many lines")
+
+    monkeypatch.setattr("torch.export.export", fails)
+    monkeypatch.setattr("ran.inference.exporting.EXPORTS", (99, 1))
+    target = tmp_path / "network.pt2"
+    assert main(["export", "attention-56", "--to", "pt2", "--out", str(target)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "install torch 99.1 or newer" in said and f"torch {torch.__version__}" in said
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("ran.inference.exporting.EXPORTS", (2, 0))
+    with pytest.raises(RuntimeError, match="Constraints violated"):  # of this torch, it is a slip of ours
+        export_network(tiny(), "pt2", target)
 
 
 def test_without_the_packages_the_command_says_what_to_install(tmp_path, monkeypatch, capsys):

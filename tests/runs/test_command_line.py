@@ -1,5 +1,6 @@
 """The command line as a user types it: one line for what is wrong, an exit code, and nothing half done."""
 
+import json
 import os
 import signal
 import subprocess
@@ -89,26 +90,34 @@ def test_what_goes_wrong_in_a_library_is_one_line_and_stays_findable(error, code
     assert raised.value is error or raised.value.__cause__ is error
 
 
-def test_a_name_without_a_server_is_one_line(tmp_path):
+def test_a_name_without_a_server_is_one_line(tmp_path, monkeypatch, capsys):
     """A real call, to a proxy that is not there."""
-    proxies = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9") | {"PYTHONPATH": str(ROOT)}
-    call = [sys.executable, "-m", "ran", "data", "cifar10", "--data-root", tmp_path]
-    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, env=os.environ | proxies)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "cannot be reached" in done.stderr
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    code, err = said(capsys, "data", "cifar10", "--data-root", str(tmp_path))
+    assert code == 2 and "cannot be reached" in err
+
+
+SEVERAL = """
+import json, sys
+from ran.cli import main
+for words in json.loads(sys.argv[1]):
+    code = main(words)
+    print(f"{words[0]} ended with {code}", file=sys.stderr)
+"""
 
 
 def test_in_an_ascii_locale_files_are_utf8_and_every_line_can_be_printed(tmp_path):
     environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
-    for words in (["cells"], ["info", "attention-56"], ["tables", "--results", tmp_path], ["run", "--network", "±"]):
-        (tmp_path / "runs").mkdir(exist_ok=True)
-        done = subprocess.run(
-            [sys.executable, "-X", "warn_default_encoding", "-W", "error::EncodingWarning:ran", "-m", "ran", *words],
-            cwd=ROOT,
-            capture_output=True,
-            env=environment,
-        )
-        assert done.returncode == (2 if words[0] == "run" else 0), done.stderr.decode()
-        assert b"Traceback" not in done.stderr
+    (tmp_path / "runs").mkdir()
+    calls = [["cells"], ["info", "attention-56"], ["tables", "--results", str(tmp_path)], ["run", "--network", "±"]]
+    strict = ["-X", "warn_default_encoding", "-W", "error::EncodingWarning:ran"]
+    done = subprocess.run(
+        [sys.executable, *strict, "-c", SEVERAL, json.dumps(calls)], cwd=ROOT, capture_output=True, env=environment
+    )
+    ends = [line for line in done.stderr.decode().splitlines() if " ended with " in line]
+    assert ends == [f"{words[0]} ended with {2 if words[0] == 'run' else 0}" for words in calls], done.stderr.decode()
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("number", SIGNALS)
