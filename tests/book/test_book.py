@@ -279,6 +279,34 @@ def test_a_notebook_is_executed_with_its_parameters_and_from_the_start(repositor
     assert "it is older than" in "; ".join(faults(executed, root))
 
 
+def too_wide(notebook):
+    """Lines of code and of printed text that a page cuts: it shows 78 columns, and code has two to spare."""
+    lines = []
+    for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+        lines += [line for line in "".join(cell["source"]).splitlines() if len(line) > 76]
+        for output in cell["outputs"]:
+            kinds = output.get("data", {"text/plain": output.get("text", "")})
+            if set(kinds) == {"text/plain"}:  # else a table or a figure is shown in its place
+                lines += [line for line in "".join(kinds["text/plain"]).splitlines() if len(line) > 78]
+    return lines
+
+
+def test_a_line_that_is_too_wide_is_found(repository):
+    root, executed = repository
+    wide = f"'{'=' * 80}'"
+    write_notebook(root / "notebooks" / "page.ipynb", "1 + 1", "print('=' * 79)", "'=' * 80", wide, "print('=' * 78)")
+    done = command(sys.executable, "book/execute.py", "notebooks/page.ipynb", cwd=root)
+    assert done.returncode == 0, done.stderr
+    assert too_wide(json.loads(executed.read_text())) == ["=" * 79, wide, wide, wide]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in in_contents()])
+def test_code_and_printed_text_fit_a_page(name):
+    executed = ROOT / "book" / "executed" / f"{name}.ipynb"
+    assert executed.exists(), "run `make book` first"
+    assert too_wide(json.loads(executed.read_text(encoding="utf-8"))) == []
+
+
 def test_a_missing_or_half_written_copy_is_refused(repository):
     root, executed = repository
     executed.write_text(executed.read_text()[:100])
