@@ -95,7 +95,7 @@ def _program(module: nn.Module, example: Tensor, sizes: dict[int, Any]) -> Expor
     try:
         return torch.export.export(module, (example,), dynamic_shapes={"images": sizes})
     except RuntimeError as error:
-        if torch.__version__ >= EXPORTS:
+        if torch.__version__ >= EXPORTS:  # type: ignore[operator]
             raise
         needed = ".".join(map(str, EXPORTS))
         raise ValueError(
