@@ -12,7 +12,6 @@ from drawn import draw
 from processes import SIGNALS, left_behind, marked
 
 from ran.cli import main
-from ran.data import DOWNLOADS
 from ran.files import ROOT
 from ran.runs import Environment
 
@@ -81,7 +80,7 @@ def test_what_goes_wrong_in_a_library_is_one_line_and_stays_findable(error, code
         raise error
 
     fails.url, fails.filename, fails.base_folder = "https://there/cifar.tar.gz", "cifar.tar.gz", "batches"
-    monkeypatch.setitem(DOWNLOADS, "cifar10", fails)
+    monkeypatch.setattr("ran.data.cifar._of_torchvision", lambda name: fails)
     found = said(capsys, "data", "cifar10", "--data-root", str(tmp_path))
     assert found[0] == code and line in found[1]
     monkeypatch.setenv("RAN_TRACEBACK", "1")
