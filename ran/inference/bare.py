@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ran.data import MEAN, STD
 from ran.inference.weights import Trained, fill, plain_names
-from ran.model import MASKS, PRESETS, ResidualAttentionNetwork, narrowed
+from ran.model import MASKS, PRESETS, NetworkConfig, ResidualAttentionNetwork, narrowed
 
 WRAPPERS = ("state_dict", "model", "network")  # keys under which training scripts put the state dict of a network
 CIFAR10 = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # mean and deviation of the training pixels in [0, 1]
@@ -63,8 +64,7 @@ def _nearest(state: Mapping[str, Tensor]) -> ResidualAttentionNetwork:
     classes = len(bias) if bias is not None and bias.ndim == 1 and len(bias) > 1 else None
     best, common = None, -1.0
     for config in _configs():
-        with torch.device("meta"):  # names and shapes only
-            names = ResidualAttentionNetwork(config).state_dict().keys()
+        names = _names(config)
         share = len(names & state.keys()) / len(names | state.keys())
         if share > common:
             best, common = config, share
@@ -79,7 +79,14 @@ def _nearest(state: Mapping[str, Tensor]) -> ResidualAttentionNetwork:
     return ResidualAttentionNetwork(replace(best, num_classes=classes or best.num_classes))
 
 
-def _configs() -> Iterator[Any]:
+@cache
+def _names(config: NetworkConfig) -> frozenset[str]:
+    """The names of a network's tensors; the deepest take seconds to build."""
+    with torch.device("meta"):  # names and shapes only
+        return frozenset(ResidualAttentionNetwork(config).state_dict())
+
+
+def _configs() -> Iterator[NetworkConfig]:
     """Every structure that leaves other names: the presets, and those of bottlenecks with each kind of mask."""
     for preset in PRESETS.values():
         masks = MASKS if preset.has_modules and preset.unit == "bottleneck" else (preset.mask,)

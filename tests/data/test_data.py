@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from ran.cli import main
-from ran.data import PADDING, DataSet, ImageSet, Shard, cifar, load, shapes, with_label_noise
+from ran.data import PADDING, DataSet, ImageSet, Shard, cifar, load, shapes, shortened, with_label_noise
 from ran.data.arrays import TrainingBatches, evaluation_batches
 from ran.files import ROOT
 
@@ -57,6 +57,17 @@ def test_shapes_come_with_object_masks():
     assert (len(data.train), len(data.test), data.classes) == (4000, 1000, shapes.CLASSES)
     assert data.train.images.shape == (4000, 32, 32, 3) and data.train.images.dtype == torch.uint8
     assert data.test.masks.shape == (1000, 32, 32) and data.test.masks.dtype == torch.bool
+
+
+def test_a_part_of_a_set_is_its_first_images_with_their_labels_and_masks():
+    """So that more images are the same ones and others: runs on 64 and on 128 images share 64."""
+    whole = load("shapes").train
+    few = shortened(load("shapes"), 5).train
+    assert (
+        few.images.equal(whole.images[:5]) and few.labels.equal(whole.labels[:5]) and few.masks.equal(whole.masks[:5])
+    )
+    some = whole.take(torch.tensor([7, 3]))
+    assert some.labels.equal(whole.labels[[7, 3]]) and some.masks.equal(whole.masks[[7, 3]])
 
 
 def test_a_folder_is_decoded_once(tmp_path, small):

@@ -10,10 +10,10 @@ import torch
 from torch.export import Dim
 
 from ran.cli import main
-from ran.inference import Trained, load, save_weights
+from ran.inference import Trained, load
 from ran.inference import export as export_network
 from ran.inference.exporting import FORMATS, _program
-from ran.model import NetworkConfig, ResidualAttentionNetwork, build
+from ran.model import NetworkConfig, ResidualAttentionNetwork
 from ran.model.network import Stage
 
 SHAPES = [(1, 32, 32), (4, 32, 32), (2, 45, 71), (1, 96, 40)]
@@ -23,20 +23,10 @@ def images(batch, height, width, seed=1):
     return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-def small(folder, network="attention-56", narrow=16, **shape):
-    """Weights of a small network with new weights, as a run leaves them."""
-    config = {"network": network, "narrow": narrow, "dataset": "cifar10", **shape}
-    if network.endswith("imagenet"):
-        config |= {"dataset": "folder", "size": 64}
-    folder.mkdir(exist_ok=True)
-    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
-    return save_weights(folder, build(network, narrow, num_classes=5, **shape), config, list("abcde"), mean, std)
-
-
 def tiny(stem="cifar", **shape):
-    """A network of two stages, with new weights: a graph that is made and compared in a third of the time."""
+    """A network of one stage, with new weights: a graph that is made and compared in a fifth of the time."""
     torch.manual_seed(0)
-    stages = (Stage(16, 1, 1, 2), Stage(32, 2, 1, 1))
+    stages = (Stage(16, 1, 1, 2),)
     config = NetworkConfig("tiny", stages, stem=stem, stem_channels=4, num_classes=5, **shape)
     network = ResidualAttentionNetwork(config).eval()
     of = {"dataset": "cifar10"} if stem == "cifar" else {"dataset": "folder", "size": 64}
@@ -91,12 +81,13 @@ def test_one_file_says_what_it_needs(published):
 
 
 def test_pt2_gives_the_answers_of_pytorch(exports, tmp_path, monkeypatch, capsys):
-    small(tmp_path / "a-run")
+    trained = tiny()
+    monkeypatch.setattr("ran.cli.load", lambda name: trained)
     monkeypatch.chdir(tmp_path)
-    assert main(["export", "a-run", "--to", "pt2"]) == 0
-    assert capsys.readouterr().out == "a-run.pt2\n"
+    assert main(["export", "tiny.pt", "--to", "pt2"]) == 0
+    assert capsys.readouterr().out == "tiny.pt2\n"
     extra = {"classes": "", "input": ""}
-    module, trained = torch.export.load("a-run.pt2", extra_files=extra).module(), load(tmp_path / "a-run")
+    module = torch.export.load("tiny.pt2", extra_files=extra).module()
     assert json.loads(extra["classes"]) == list("abcde")
     for shape in SHAPES:
         given = images(*shape)
@@ -109,8 +100,6 @@ def test_pt2_gives_the_answers_of_pytorch(exports, tmp_path, monkeypatch, capsys
     [
         {"gate": "spatial", "attention": "nal", "mask": "local-convolutions"},
         {"stem": "imagenet", "gate": "channel"},
-        {"unit": "basic"},
-        {"unit": "inception"},
     ],
     ids=lambda shape: "-".join(shape.values()),
 )
@@ -124,9 +113,9 @@ def test_every_kind_of_network_can_be_exported(exports, tmp_path, shape):
     assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())  # with new weights, logits are large
 
 
-@pytest.mark.parametrize("to", FORMATS)
-def test_a_file_with_other_answers_is_not_written(exports, tmp_path, monkeypatch, to):
-    """A bias that is a hundredth too large, in either format."""
+def test_a_file_with_other_answers_is_not_written(exports, tmp_path, monkeypatch):
+    """A bias that is a hundredth too large."""
+    to = "pt2"
     write, read = FORMATS[to]
 
     def spoiled(program, path, about):
