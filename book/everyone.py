@@ -20,7 +20,7 @@ LOST = """<!DOCTYPE html>
 <meta name="description" content="There is no page at this address.">
 <style>:root{{color-scheme:light dark}}
 body{{font:1.1rem/1.6 sans-serif;max-width:34rem;margin:15vh auto;padding:0 1rem}}
-a{{color:LinkText}}</style></head>
+a{{color:inherit}}</style></head>
 <body><main><h1>Page not found</h1>
 <p>There is no page at this address. It may have moved: the <a href="{home}">first page of the book</a> leads to all
 others.</p></main></body></html>
@@ -63,7 +63,9 @@ def name_parts(html: BeautifulSoup) -> None:
         nav["aria-label"] = "Contents of the printed page"
     for extra in html.select("#ethical-ad-placement"):
         extra.decompose()
-    for code in html.select("div.highlight > pre"):
+    for entry in html.select(".citation-list > .citation"):
+        entry["role"] = "listitem"  # what the list says it has
+    for code in html.select("div.highlight > pre, div.math"):
         code["tabindex"] = "0"  # a keyboard can scroll it
 
 
@@ -79,7 +81,7 @@ def redirect(html: BeautifulSoup, language: str) -> bool:
     refresh = html.select_one("meta[http-equiv=refresh]")
     if refresh is None or html.body:
         return False
-    target = refresh["content"].partition("url=")[2]
+    target = str(refresh["content"]).partition("url=")[2]
     head = (
         f'<meta charset="utf-8"><title>This page has moved</title>{html.head.decode_contents() if html.head else html}'
     )

@@ -25,7 +25,7 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """A function that opens a page of the built book from disk; a fault in a script of ours fails the test."""
+    """A function that opens a page of the built book from disk; a fault in a script fails the test."""
     pages, faults = [], []
 
     def open_(name, **options):
@@ -40,4 +40,4 @@ def open_page(browser):
     yield open_
     for page in pages:
         page.close()
-    assert not [fault for fault in faults if "THEBE_JS_URL" not in fault]  # the theme declares it twice
+    assert not faults
