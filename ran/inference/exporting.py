@@ -23,7 +23,7 @@ from ran.model import STEMS
 
 TOLERANCE = 1e-4  # of logits; relative to the largest one where that is above 1, as rounding is
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-EXPORTS = (2, 14)  # the torch that is known to export max-pooling of any size; 2.11 takes even sides for a rule
+EXPORTS = "2.14"  # the torch that is known to export max-pooling of any size; 2.11 takes even sides for a rule
 PHOTOGRAPHS = ROOT / "book" / "_static" / "cifar10_samples.png"  # 16 test images side by side
 Answer = Callable[[Tensor], Tensor]
 
@@ -97,9 +97,8 @@ def _program(module: nn.Module, example: Tensor, sizes: dict[int, Any]) -> Expor
     except RuntimeError as error:
         if torch.__version__ >= EXPORTS:  # type: ignore[operator]
             raise
-        needed = ".".join(map(str, EXPORTS))
         raise ValueError(
-            f"torch {torch.__version__} cannot export the network for images of any size: install torch {needed} or "
+            f"torch {torch.__version__} cannot export the network for images of any size: install torch {EXPORTS} or "
             "newer, with the torchvision that belongs to it."
         ) from error
 

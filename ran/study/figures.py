@@ -75,12 +75,12 @@ def masks_over_images(network: ResidualAttentionNetwork, data: Data, count: int 
         1 + len(masks), count, figsize=(1.25 * count, 1.35 * (1 + len(masks))), layout="constrained", squeeze=False
     )
     for column, (image, label) in enumerate(zip(part.images, part.labels, strict=True)):
-        grid[0, column].imshow(image)
+        grid[0, column].imshow(image.numpy())
         grid[0, column].set_title(lettered(data.classes[label]), fontsize=9)
         for row, mask in enumerate(masks.values(), 1):
             fine = F.interpolate(mask[column][None, None], size=image.shape[:2], mode="bilinear", align_corners=True)
-            grid[row, column].imshow(image.float().mean(2), cmap="gray")
-            grid[row, column].imshow(fine[0, 0], cmap="inferno", alpha=0.65)
+            grid[row, column].imshow(image.float().mean(2).numpy(), cmap="gray")
+            grid[row, column].imshow(fine[0, 0].numpy(), cmap="inferno", alpha=0.65)
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
     for row, name in enumerate(["image", *(name.replace("_", "\n") for name in masks)]):

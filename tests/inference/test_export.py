@@ -139,13 +139,13 @@ def test_a_torch_that_is_too_old_says_which_is_needed(tmp_path, monkeypatch, cap
         raise RuntimeError("Constraints violated\nin many lines")
 
     monkeypatch.setattr("torch.export.export", fails)
-    monkeypatch.setattr("ran.inference.exporting.EXPORTS", (99, 1))
+    monkeypatch.setattr("ran.inference.exporting.EXPORTS", "99.1")
     target = tmp_path / "network.pt2"
     assert main(["export", "attention-56", "--to", "pt2", "--out", str(target)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "install torch 99.1 or newer" in said and f"torch {torch.__version__}" in said
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr("ran.inference.exporting.EXPORTS", (2, 0))
+    monkeypatch.setattr("ran.inference.exporting.EXPORTS", "2.0")
     with pytest.raises(RuntimeError, match="Constraints violated"):  # of this torch, it is a slip of ours
         export_network(tiny(), "pt2", target)
 
