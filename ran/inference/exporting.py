@@ -95,7 +95,7 @@ def _program(module: nn.Module, example: Tensor, sizes: dict[int, Any]) -> Expor
     try:
         return torch.export.export(module, (example,), dynamic_shapes={"images": sizes})
     except RuntimeError as error:
-        if torch.__version__ >= EXPORTS:  # type: ignore[operator]
+        if torch.__version__ >= EXPORTS:
             raise
         raise ValueError(
             f"torch {torch.__version__} cannot export the network for images of any size: install torch {EXPORTS} or "
