@@ -168,6 +168,7 @@ def test_a_record_says_all_that_is_needed_to_repeat_it(finished):
         "train_images": 64,
         "held_out": 0,
         "narrow": 4,
+        "weights": None,
     }
     assert record["measured_on"] == "the test set"
     assert record["schedule"]["epochs"] == 1 and record["schedule"]["learning_rate"] > 0
