@@ -39,8 +39,8 @@ def test_what_is_no_record_is_refused(tmp_path, text):
 
 
 WRONG = {
-    "an epoch too many": {"epochs": a_record(RunConfig(epochs=4))["epochs"]},
-    "an epoch too few": {"epochs": a_record(RunConfig(epochs=2))["epochs"]},
+    "an epoch too many": {"epochs": a_record(RunConfig(epochs=4))["epochs"], "wall_seconds": 120.0},
+    "an epoch too few": {"epochs": a_record(RunConfig(epochs=2))["epochs"], "wall_seconds": 60.0},
     "an error below 0": {"test_error": -5.0},
     "an error that is not the last epoch's": {"test_error": 5.0},
     "a text for a number": {"test_error": "12.344"},

@@ -205,6 +205,7 @@ def learning_rates(schedule, batches):
     rates, seen = schedule.learning_rates(optimiser, total), []
     for _ in range(total):
         seen.append(optimiser.param_groups[0]["lr"])
+        assert optimiser.param_groups[0]["momentum"] == schedule.momentum  # only the rate has a schedule
         optimiser.step()
         rates.step()
     return seen
