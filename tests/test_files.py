@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -70,6 +71,14 @@ def other_user(command, **options):
         return command(under=under, env={"HOME": home}, **options)
 
 
+def let_others_in(place):
+    """Open the way to a folder of a test, which pytest keeps to its user."""
+    for folder in (place, *place.parents):
+        if folder == Path(tempfile.gettempdir()):
+            break
+        folder.chmod(0o755)
+
+
 def fill(place):
     with pytest.raises(OSError), (place / "ballast").open("wb", buffering=0) as file:
         while True:
@@ -129,7 +138,7 @@ def test_a_stream_that_is_full_or_closed_is_no_traceback():
     with open("/dev/full", "w", encoding="utf-8") as full:
         done = ran("info", "attention-56", stdout=full, stderr=subprocess.PIPE, capture_output=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
-    call = f"{sys.executable} -m ran cells | head -1; exit ${{PIPESTATUS[0]}}"
+    call = f"'{sys.executable}' -m ran cells | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", call], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode in (0, 141) and done.stderr == "", done.stderr
 
@@ -163,8 +172,7 @@ def test_results_that_are_a_file_are_found_before_the_data_is_loaded(tmp_path, b
 
 @as_root
 def test_another_user_reads_what_is_recorded_and_indexed(tmp_path):
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    let_others_in(tmp_path)
     assert ran("run", *TINY, "--results", tmp_path / "runs").returncode == 0
     root = draw(tmp_path / "images")
     load("folder", root)
@@ -183,8 +191,7 @@ def test_another_user_reads_what_is_recorded_and_indexed(tmp_path):
 
 @as_root
 def test_two_users_of_a_group_go_on_with_each_others_runs(tmp_path):
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    let_others_in(tmp_path)
     shared = tmp_path / "shared"
     shared.mkdir()
     shared.chmod(0o2777)
