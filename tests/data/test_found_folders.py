@@ -158,6 +158,17 @@ def test_an_edited_index_is_not_believed(root, how):
     assert read_sealed(path)["files"].keys() == index["files"].keys()  # made anew
 
 
+def test_suffixes_in_capitals_and_linked_folders_are_read(root, tmp_path):
+    """Cameras write .JPG, and large sets lie on other disks: both are pictures like the others."""
+    (root / "train" / "dark" / "00.jpg").rename(root / "train" / "dark" / "00.JPG")
+    elsewhere = tmp_path / "elsewhere"
+    (root / "train" / "light").rename(elsewhere)
+    (root / "train" / "light").symlink_to(elsewhere, target_is_directory=True)
+    (root / "train" / "striped" / "deeper").symlink_to(elsewhere, target_is_directory=True)
+    data = load("folder", root, size=64)
+    assert data.train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 8 and data.left_out == ()
+
+
 def test_a_link_to_a_folder_above_ends(root):
     (root / "train" / "dark" / "again").symlink_to(root / "train" / "dark", target_is_directory=True)
     assert len(load("folder", root, size=64).train) == 12

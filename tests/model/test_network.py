@@ -245,6 +245,11 @@ def test_imagenet_networks_have_their_published_sizes(name):
         assert counted.multiply_adds == pytest.approx(6.3e9, rel=0.03)
 
 
+def test_a_network_has_modules_if_one_of_its_stages_has():
+    assert all(PRESETS[name].has_modules for name in (*SIZES, *IMAGENET))
+    assert not any(PRESETS[name].has_modules for name in (*BASELINES, *CONTROLS))
+
+
 def test_depth_of_imagenet_networks():
     assert [outline(name).depth for name in PUBLISHED] == [56, 92, 56]
 
