@@ -175,6 +175,8 @@ def test_label_noise_is_the_symmetric_transition_matrix(noise):
     expected = torch.full((10, 10), noise / 9).fill_diagonal_(1 - noise)
     deviation = (expected * (1 - expected) / 400).sqrt()
     assert ((counts - expected).abs() < 4.5 * deviation).all()
+    share = (data.train.labels != noisy.train.labels).float().mean().item()
+    assert share == pytest.approx(noise, abs=4 * (noise * (1 - noise) / 4000) ** 0.5)  # a change is to another class
     assert noisy.test.labels.equal(data.test.labels) and noisy.train.images.equal(data.train.images)
     assert noisy.train.labels.equal(with_label_noise(data, noise, seed=3).train.labels)
     assert not noisy.train.labels.equal(with_label_noise(data, noise, seed=4).train.labels)
