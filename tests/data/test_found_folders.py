@@ -161,6 +161,7 @@ def test_an_edited_index_is_not_believed(root, how):
 def test_suffixes_in_capitals_and_linked_folders_are_read(root, tmp_path):
     """Cameras write .JPG, and large sets lie on other disks: both are pictures like the others."""
     (root / "train" / "dark" / "00.jpg").rename(root / "train" / "dark" / "00.JPG")
+    (root / "train" / "dark" / "02.jpg").rename(root / "train" / "dark" / "02.jpeg")
     elsewhere = tmp_path / "elsewhere"
     (root / "train" / "light").rename(elsewhere)
     (root / "train" / "light").symlink_to(elsewhere, target_is_directory=True)

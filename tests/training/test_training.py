@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ran.data import DataSet, ImageSet, load
+from ran.data import DataSet, ImageSet, Mixing, load
 from ran.model import build
 from ran.training import (
     PLAIN,
@@ -294,6 +294,12 @@ def test_one_cycle_schedules_rise_and_fall(name):
     assert seen[:peak] == sorted(seen[:peak]) and seen[peak:] == sorted(seen[peak:], reverse=True)
     assert peak == pytest.approx(SCHEDULES[name].warm_up * len(seen), abs=1.5)
     assert seen[-1] < 1e-3 * max(seen)
+
+
+def test_a_schedules_augmentation_is_what_its_fields_say():
+    schedule = Schedule("mixed", cutout=8, mixup=0.5, cutmix=1.0)
+    assert schedule.mixing == Mixing(cutout=8, mixup=0.5, cutmix=1.0)
+    assert Schedule("plain").mixing == Mixing()
 
 
 def test_labels_are_smoothed_as_the_schedule_says(data):
