@@ -5,7 +5,7 @@ from ran.inference.exporting import FORMATS, export
 from ran.inference.fusion import fuse_batch_norms
 from ran.inference.prediction import predict
 from ran.inference.published import CARD, DEFAULT, RUNS, load, name_of
-from ran.inference.weights import FILE, Trained, save_weights
+from ran.inference.weights import FILE, Trained, save_weights, tensor_digest
 
 __all__ = [
     "CARD",
@@ -22,4 +22,5 @@ __all__ = [
     "name_of",
     "predict",
     "save_weights",
+    "tensor_digest",
 ]

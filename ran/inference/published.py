@@ -1,6 +1,5 @@
 """Weights by name: the sets that travel with the repository, finished runs, and files."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from ran.files import ROOT
 from ran.inference.bare import read_bare
 from ran.inference.weights import FILE, Trained, has_metadata, read_weights
 from ran.model import PRESETS
+from ran.sealing import read_sealed
 
 RUNS = ROOT / "results" / "runs"
 DEFAULT = "attention-56-cifar10"  # a published set, or several of different lengths
@@ -54,7 +54,7 @@ def _published(runs: Path) -> Iterator[Published]:
         if not (folder / FILE).is_file():
             continue
         try:
-            record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+            record = read_sealed(folder / "record.json")
             config, epochs = record["config"], len(record["epochs"])
             network, dataset, schedule = (config[key] for key in ("network", "dataset", "schedule"))
         except (OSError, ValueError, KeyError, TypeError):

@@ -163,10 +163,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _digest(state: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
-    """SHA-256 over the metadata and over name, type, shape and bytes of every tensor."""
-    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    """SHA-256 over the metadata and all tensors."""
+    return tensor_digest(state, json.dumps(about, sort_keys=True))
+
+
+def tensor_digest(state: Mapping[str, Tensor], before: str = "") -> str:
+    """SHA-256 over the text `before`, and over name, type, shape and bytes of every tensor on the CPU, by name."""
+    digest = hashlib.sha256(before.encode())
     for name in sorted(state):
         value = state[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

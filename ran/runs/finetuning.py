@@ -1,14 +1,12 @@
 """Fine-tuning: a training that begins from trained weights, with a new classifier where the classes are others."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
-import torch
 from torch import nn
 
-from ran.inference import FILE, Trained, load
+from ran.inference import FILE, Trained, load, tensor_digest
 from ran.model import ResidualAttentionNetwork
 from ran.runs.config import RunConfig
 
@@ -36,12 +34,8 @@ def pinned(config: RunConfig) -> tuple[RunConfig, Trained | None]:
 
 
 def digest(network: nn.Module) -> str:
-    """The first digits of SHA-256 over name, type, shape and bytes of every tensor of `network`."""
-    whole = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        whole.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        whole.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return whole.hexdigest()[:DIGITS]
+    """The first digits of the SHA-256 over every tensor of `network`."""
+    return tensor_digest(network.state_dict())[:DIGITS]
 
 
 def begin_from(network: ResidualAttentionNetwork, trained: Trained, classes: Sequence[str]) -> None:

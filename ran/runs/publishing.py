@@ -1,6 +1,5 @@
 """Publishing of a finished run: its weights and a model card, in the folder whose sets are loaded by name."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +56,7 @@ def _copy(folder: Path, goal: Path, record: dict[str, Any]) -> None:
         )
     goal.mkdir(parents=True, exist_ok=True)
     for source in (*sorted(folder.glob("*.csv")), folder / FILE, folder / "record.json"):
-        partial = goal / f"{source.name}.partial"
-        shutil.copyfile(source, partial)
-        partial.replace(goal / source.name)
+        write_whole(goal / source.name, source.read_bytes())
 
 
 def card(record: dict[str, Any], licence: str) -> str:

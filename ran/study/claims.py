@@ -143,5 +143,6 @@ def _shown(pair: tuple[Cell, ...], records: Records, profile: str) -> str:
     both = _both(pair, records, profile)
     if both is None:
         return "not run"
-    seeds = min(len(group) for group in both)
-    return f"{mean_error(both[0])} → {mean_error(both[1])} ({_epochs(both[0])} epochs, {seeds} seed{'s' * (seeds > 1)})"
+    counts = " and ".join(str(count) for count in dict.fromkeys(len(group) for group in both))
+    seeds = "1 seed" if counts == "1" else f"{counts} seeds"
+    return f"{mean_error(both[0])} → {mean_error(both[1])} ({_epochs(both[0])} epochs, {seeds})"

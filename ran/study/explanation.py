@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ran.files import write_whole
 from ran.inference import DEFAULT, Explanation
 from ran.runs import option
 
@@ -95,11 +97,10 @@ def picture_files(names: Sequence[str], folder: Path) -> dict[str, Path]:
 def save_explanation(found: Explanation, path: Path, title: str = "") -> Path:
     """Write the figure as a PNG, whole or not at all, in a folder that is made where it is missing; returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    figure = explanation(found, title)
-    figure.savefig(partial, format="png", dpi=150)
+    figure, content = explanation(found, title), BytesIO()
+    figure.savefig(content, format="png", dpi=150)
     plt.close(figure)
-    partial.replace(path)
+    write_whole(path, content.getvalue())
     return path
 
 

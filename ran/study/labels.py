@@ -98,7 +98,7 @@ class Markup(str):
 
 def escaped(text: str) -> str:
     """`text` on one line, as MyST that shows exactly it: nothing in a record is markup of a page."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", re.sub(r"[^\S\xa0]+", " ", text).strip())
 
 
 def list_table(frame: pd.DataFrame, name: str, caption: str) -> str:

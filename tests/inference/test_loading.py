@@ -53,7 +53,7 @@ def sets(tmp_path):
         network = config.build(10)
         save_weights(folder, network, asdict(config), [f"c{n}" for n in range(10)], torch.zeros(3), torch.ones(3))
         epochs = [{}] * (config.recipe.epochs or 205)
-        (folder / "record.json").write_text(json.dumps({"config": asdict(config), "epochs": epochs}))
+        (folder / "record.json").write_text(json.dumps(sealed({"config": asdict(config), "epochs": epochs})))
         (folder / CARD).write_text("# a card")
         return folder
 
@@ -68,6 +68,15 @@ def test_the_published_network_is_loaded_by_each_of_its_names(name, tmp_path, mo
     trained = load(name)
     assert trained.source == PUBLISHED / FILE and trained.size == 32 and not trained.network.training
     assert trained.classes[0] == "airplane" and not trained.assumed
+
+
+def test_a_set_whose_record_was_edited_has_no_name(sets):
+    runs, put = sets
+    record = put(schedule="short", epochs=8) / "record.json"
+    assert load("attention-56", runs).source.parent == record.parent
+    record.write_text(record.read_text().replace("short", "paper"))
+    with pytest.raises(ValueError, match="no trained weights of attention-56 are published"):
+        load("attention-56", runs)
 
 
 def test_it_names_most_of_the_photographs_that_travel_with_the_repository():
