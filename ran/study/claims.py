@@ -112,11 +112,11 @@ def card(records: Records) -> pd.DataFrame:
         rows.append(
             {
                 "The paper's claim": claim.text,
+                "Verdict": f"[{verdict(judged)}](executed/{claim.page})"
+                + (f": ahead in {judged.count(1)} of {len(judged)} pairs" if judged else ""),
                 "Paper": f"{one[0].error:.2f} → {one[1].error:.2f}",
                 "CIFAR-10, here": _shown(one, records, "short"),
                 "Small study": _shown(one, records, "study"),
-                "Verdict": f"[{verdict(judged)}](executed/{claim.page})"
-                + (f": ahead in {judged.count(1)} of {len(judged)} pairs" if judged else ""),
             }
         )
     return pd.DataFrame(rows)
