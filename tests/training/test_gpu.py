@@ -22,7 +22,11 @@ from ran.training import (
     train_one_epoch,
 )
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+    # torch.compile hides its own warnings, unless they are errors; and the debug mode of synchronisation gives one
+    pytest.mark.filterwarnings("default"),
+]
 GPU = torch.device("cuda")
 SCHEDULE = Schedule("brief", batch_size=16, learning_rate=0.05, epochs=2, drops=(0.25, 0.5))
 
