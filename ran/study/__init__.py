@@ -8,7 +8,7 @@ from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, table
 from ran.study.explanation import ExplainConfig, explanation, picture_files, save_explanation
 from ran.study.labels import describe, label, length, list_table, summary
 from ran.study.queue import parse_budget, work_through
-from ran.study.tables import NOT_RUN, errors, list_cells, of_cell, provenance
+from ran.study.tables import NOT_RUN, beside_paper, errors, list_cells, of_cell, planned, provenance
 from ran.study.writing import write_tables
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = [
     "PROFILES",
     "TABLES",
     "attention_module",
+    "beside_paper",
     "cell",
     "configs",
     "describe",
@@ -36,6 +37,7 @@ __all__ = [
     "paired_test",
     "parse_budget",
     "picture_files",
+    "planned",
     "provenance",
     "save_explanation",
     "summary",

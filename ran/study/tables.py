@@ -52,12 +52,15 @@ def beside_paper(name: str, records: Records) -> pd.DataFrame:
     """The table `name` with the paper's and the recorded test errors in %.
 
     Every cell has one row per recorded schedule. Runs that differ only in the seed share a row, as mean ± standard
-    deviation. The last column is the small study; it is left out if no cell has a record of it. Cells without a record
-    show "not run".
+    deviation. The last column is the small study; it is left out if no cell has a record of it. A run of the study that
+    belongs to several cells, which differ in the data set, stands in the first. Cells without a record are left out
+    (see `planned`), unless no cell has one.
     """
-    rows = []
+    rows, studied = [], set()
     for cell in table(name):
-        small = of_cell(cell, records, "study")
+        same = cell.config("study").id in studied
+        studied.add(cell.config("study").id)
+        small = [] if same else of_cell(cell, records, "study")
         study = mean_error(small[0]) if small else NOT_RUN
         for group in of_cell(cell, records) or [[]]:
             rows.append(
@@ -71,7 +74,33 @@ def beside_paper(name: str, records: Records) -> pd.DataFrame:
                 }
             )
     frame = pd.DataFrame(rows)
+    known = (frame[["Recorded", STUDY]] != NOT_RUN).any(axis=1)
+    frame = frame[known] if known.any() else frame
     return frame if (frame[STUDY] != NOT_RUN).any() else frame.drop(columns=STUDY)
+
+
+def planned(name: str, records: Records) -> str:
+    """The cells of the table `name` without a record at full size, and the command that runs them, as MyST text.
+
+    The paper's test errors in % stand in brackets. Without such a cell the text is empty.
+    """
+    missing = [cell for cell in table(name) if not of_cell(cell, records)]
+    if not missing:
+        return ""
+    cells = [
+        ", ".join(label(value) for value in cell.varied.values())
+        + ("" if cell.error is None else f" ({cell.error:.2f})")
+        for cell in missing
+    ]
+    # the recorded runs decide how long the others must be to stand beside them
+    recorded = [record for cell in table(name) for group in of_cell(cell, records) for record in group]
+    epochs = mode(record["config"].get("epochs") for record in recorded) if recorded else None
+    option, as_long = (f" --epochs {epochs}", ", as long as the others") if epochs else ("", "")
+    paper = "" if missing[0].error is None else " (in brackets the paper's error in %)"
+    return (
+        f"**Planned**, not run at full size yet{paper}: {'; '.join(cells)}. This runs what is missing{as_long}:\n\n"
+        f"```bash\nran run --table {name} --profile short{option} --data-root PATH\n```\n"
+    )
 
 
 def errors(name: str, records: Records) -> pd.DataFrame:
@@ -111,11 +140,10 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
     def link(record: dict[str, Any], text: str) -> str:
         return f"{{download}}`{text} <{os.path.relpath(record['folder'] / 'record.json', page)}>`"
 
-    lines, missing, study = [], [], []
+    lines, study = [], []
     for cell in table(name):
         what = ", ".join(label(value) for value in cell.varied.values())
-        groups = of_cell(cell, records)
-        for record in (record for group in groups for record in group):
+        for record in (record for group in of_cell(cell, records) for record in group):
             command = textwrap.wrap(record["command"], 100, break_long_words=False, break_on_hyphens=False)
             lines += [
                 f"- **{what}**: {record['test_error']:.2f}%, {length(record)}, seed {record['config']['seed']}; "
@@ -123,16 +151,7 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
                 f"{link(record, 'record')}\n",
                 "  ```bash\n  " + " \\\n      ".join(command) + "\n  ```\n",
             ]
-        if not groups:
-            missing.append(what)
         study += [(what, record) for group in of_cell(cell, records, "study") for record in group]
-    if missing:
-        # the recorded runs decide how long the others must be to stand beside them
-        recorded = [record for cell in table(name) for group in of_cell(cell, records) for record in group]
-        epochs = mode(record["config"].get("epochs") for record in recorded) if recorded else None
-        option, as_long = (f" --epochs {epochs}", ", as long as the others") if epochs else ("", "")
-        lines.append(f"- **Not run** at full size: {'; '.join(missing)}. The command runs what is missing{as_long}:\n")
-        lines.append(f"  ```bash\n  ran run --table {name} --profile short{option} --data-root PATH\n  ```\n")
     if study:
         made = dict.fromkeys(escaped(f"{when(record)}, {describe(record['hardware'])}") for _, record in study)
         linked = "; ".join(link(record, f"{what}, seed {record['config']['seed']}") for what, record in study)

@@ -11,7 +11,8 @@ from recorded import put as put_records
 from ran.cli import main
 from ran.files import ROOT
 from ran.runs import RunConfig, all_records, read_records
-from ran.study import errors, provenance, write_tables
+from ran.study import errors, planned, provenance, write_tables
+from ran.study import table as cells
 from ran.study.tables import STUDY
 
 CONFIG = RunConfig(dataset="cifar10", schedule="short", epochs=2, seed=4)
@@ -36,10 +37,11 @@ def results(tmp_path):
 
 
 def test_a_record_stands_beside_the_papers_number(results):
+    every = ["5.89", "5.52", "5.35", "4.99", "5.57", "4.44", "7.18", "4.31"]
+    assert results()["Paper"].tolist() == every  # nothing is recorded
     table = results(record())
-    assert table["Paper"].tolist() == ["5.89", "5.52", "5.35", "4.99", "5.57", "4.44", "7.18", "4.31"]
-    assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
-    row = table.iloc[1].to_dict()
+    assert table[["Paper", "Recorded"]].to_numpy().tolist() == [["5.52", "12.34"]]
+    row = table.iloc[0].to_dict()
     assert (row["Network"], row["Learning"]) == ("Attention\u201156", "ARL")
     assert (row["Schedule"], row["Seeds"]) == ("short, 2 epochs", "4")
     assert STUDY not in table  # of which there is no record
@@ -52,7 +54,7 @@ def test_one_run_stands_in_all_its_tables(results):
     ):
         table = results(table=name) if name == "mask_structures" else results(record(), table=name)
         assert table.set_index(column)["Recorded"].to_dict()[label] == "12.34"
-        assert (table["Recorded"] == "not run").sum() == len(table) - 1
+        assert len(table) == 1
 
 
 def test_seeds_are_averaged_and_schedules_kept_apart(results):
@@ -67,8 +69,26 @@ def test_seeds_are_averaged_and_schedules_kept_apart(results):
 
 def test_the_study_has_a_column_of_its_own(results):
     table = results(record(), a_record(STUDIED, 50.0), a_record(replace(STUDIED, narrow=4), 9.0))
-    assert table[STUDY].tolist() == ["not run", "50.00", *["not run"] * 6]
-    assert table["Recorded"].tolist() == ["not run", "12.34", *["not run"] * 6]
+    assert table[["Network", "Learning", "Recorded", STUDY]].to_numpy().tolist() == [
+        ["Attention\u201156", "ARL", "12.34", "50.00"]
+    ]
+
+
+def test_a_run_of_the_study_stands_beside_one_cell_only(results):
+    study = a_record(replace(STUDIED, network="attention-92"), 50.0)
+    table = results(study, table="cifar")
+    assert table[["Data", "Network", STUDY]].to_numpy().tolist() == [["CIFAR-10", "Attention\u201192", "50.00"]]
+
+
+def test_what_is_planned_is_told_with_its_command(results, tmp_path):
+    results(record(), a_record(replace(STUDIED, attention="nal"), 50.0))
+    text = planned("arl_vs_nal", all_records(tmp_path))
+    assert "Attention\u201156, NAL (5.89); Attention\u201192, NAL (5.35)" in text  # the study is not full size
+    assert "Attention\u201156, ARL" not in text
+    assert "ran run --table arl_vs_nal --profile short --epochs 2 --data-root PATH" in text
+    assert "ran run --table cifar --profile short --data-root PATH" in planned("cifar", [])
+    every = [a_record(replace(CONFIG, seed=0, **each.varied)) for each in cells("mask_structures")]
+    assert planned("mask_structures", every) == ""
 
 
 def test_numbers_for_plots_name_their_source(results, tmp_path):
@@ -114,10 +134,7 @@ def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
     assert f"{{download}}`record <../runs/{CONFIG.id}/record.json>`" in text
     block = text.split("```bash\n")[1].split("```")[0]
     assert block.replace("\\\n", "").split() == command.split()  # a shell joins the lines to the same words
-    assert "**Not run** at full size: Attention\u201156, NAL; Attention\u201192, NAL" in text
-    assert "ran run --table arl_vs_nal --profile short --epochs 2 --data-root PATH" in text
     assert "--profile study" not in text  # of which there is no record
-    assert "ran run --table cifar --profile short --data-root PATH" in provenance("cifar", [])
 
 
 def test_other_data_variants_and_subsets_do_not_count(results):
@@ -137,7 +154,7 @@ def test_a_recipe_of_ours_stands_in_its_own_table_only(results, tmp_path):
         assert others.Schedule.dropna().tolist() == ["short, 2 epochs"]
     assert set(errors("recipe", all_records(tmp_path)).source) == {"recorded: best, 200 epochs"}
     text = provenance("recipe", all_records(tmp_path))
-    assert "**Attention\u201192, best (+ mixup)**: 12.34%" in text and "ran run --table recipe --profile short" in text
+    assert "**Attention\u201192, best (+ mixup)**: 12.34%" in text
 
 
 def test_a_broken_record_is_named_and_the_others_appear(tmp_path):
@@ -165,7 +182,7 @@ def test_of_two_records_of_a_run_the_one_of_this_machine_is_taken(results, tmp_p
 
 def test_seeds_are_in_the_order_of_numbers(results):
     table = results(*(record(float(seed), seed=seed) for seed in (10, 9, 100)))
-    assert table["Seeds"].tolist()[1] == "9, 10, 100"
+    assert table["Seeds"].tolist() == ["9, 10, 100"]
 
 
 def test_an_unchanged_table_is_not_touched(results, tmp_path):
