@@ -27,8 +27,6 @@ from ran.study import (
     configs,
     list_cells,
     parse_budget,
-    picture_files,
-    save_explanation,
     table,
     work_through,
     write_tables,
@@ -145,6 +143,8 @@ def carry_out(command: str, said: dict[str, Any]) -> int:
 
 def with_pictures(command: str, said: dict[str, Any]) -> int:
     """Run `predict` or `explain`; returns 0, or 2 where a picture could not be read, which does not stop the others."""
+    from ran.study import picture_files, save_explanation  # draws: no other command waits for matplotlib
+
     trained, names, answers, status = load(said["weights"]), list(dict.fromkeys(said["images"])), [], 0
     if trained.assumed:
         complain(trained.assumed)

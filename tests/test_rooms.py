@@ -3,6 +3,8 @@
 import ast
 import importlib
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -63,3 +65,10 @@ def test_modules_and_functions_stay_short():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+
+
+def test_the_command_line_imports_nothing_slow_that_most_commands_do_not_need():
+    slow = ("matplotlib", "torchvision", "seaborn", "torch._dynamo")
+    code = f"import sys, ran.cli; print([name for name in {slow} if name in sys.modules])"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", cwd=ROOT, check=True)
+    assert told.stdout.split() == ["[]"]

@@ -118,7 +118,8 @@ def _compare(module: nn.Module, exported: Answer, trained: Trained, normalised_i
 
 def _images(side: int) -> Iterator[Tensor]:
     """Batches (B, 3, H, W) in [0, 1]: photographs and random pixels, at the network's own size and at another."""
-    strip = Image.open(PHOTOGRAPHS).convert("RGB")
+    with Image.open(PHOTOGRAPHS) as file:
+        strip = file.convert("RGB")
     generator = torch.Generator().manual_seed(0)
     for batch, height, width in ((1, side, side), (5, side + side // 2 + 1, 2 * side)):
         tiles = [strip.crop((32 * n, 0, 32 * n + 32, 32)).resize((width, height)) for n in range(batch)]

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from ran.study.comparison import paired_test
 from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, table
-from ran.study.explanation import ExplainConfig, explanation, picture_files, save_explanation
 from ran.study.labels import describe, label, length, list_table, summary
 from ran.study.queue import parse_budget, work_through
 from ran.study.tables import NOT_RUN, beside_paper, errors, list_cells, of_cell, planned, provenance
@@ -14,6 +13,7 @@ from ran.study.writing import write_tables
 if TYPE_CHECKING:
     from ran.study import figures
     from ran.study.drawing import attention_module
+    from ran.study.explaining import ExplainConfig, explanation, picture_files, save_explanation
 
 __all__ = [
     "ExplainConfig",
@@ -47,10 +47,16 @@ __all__ = [
 ]
 
 
+# what draws is imported when it is first asked for: tables and runs do not wait for matplotlib
+DRAWN = {"attention_module": "drawing"} | dict.fromkeys(
+    ("ExplainConfig", "explanation", "picture_files", "save_explanation"), "explaining"
+)
+
+
 def __getattr__(name: str) -> Any:
-    """What draws is imported when it is first asked for: tables and runs do not wait for matplotlib."""
+    """The module `figures`, and the names of DRAWN from their modules."""
     if name == "figures":
         return import_module("ran.study.figures")
-    if name == "attention_module":
-        return import_module("ran.study.drawing").attention_module
+    if name in DRAWN:
+        return getattr(import_module(f"ran.study.{DRAWN[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

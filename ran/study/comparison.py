@@ -1,7 +1,6 @@
 """Comparison of two networks on the same test images, with a significance test."""
 
 from collections.abc import Iterable
-from math import comb
 from typing import Any, NamedTuple
 
 from ran.runs import misclassified
@@ -50,5 +49,8 @@ def pooled_test(pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]]) -> Paire
 def _two_sided(one: int, other: int) -> float:
     """The probability that `one + other` fair coins give a split at least as uneven as `one` to `other`."""
     count = one + other
-    tail = sum(comb(count, heads) for heads in range(min(one, other) + 1))
+    ways = tail = 1  # of `heads` heads, from the number before it; and of so many or fewer
+    for heads in range(1, min(one, other) + 1):
+        ways = ways * (count - heads + 1) // heads
+        tail += ways
     return min(1.0, 2 * tail / 2**count)
