@@ -7,7 +7,7 @@ PROFILE ?= smoke
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 JOBS ?= $(if $(filter smoke study,$(PROFILE)),$(CORES),1)
 
-.PHONY: help book test test-slurm reproduce lab lint lock clean
+.PHONY: help book pdf test test-slurm reproduce lab lint lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,6 +19,10 @@ book: $(READY) ## run the notebooks that changed and build the book into _build/
 	@$(BIN)/jupyter-book build . -W --keep-going -n -q || \
 	  { rm -rf _build/.doctrees; echo "The book has faults, see above." >&2; exit 1; }  # a cached page repeats no warning
 
+pdf: book ## print the book into _build/book.pdf, by Chromium
+	@$(BIN)/jupyter-book build . --builder custom --custom-builder singlehtml -q > /dev/null
+	@$(BIN)/python book/pdf.py
+
 test: book ## run all tests, those of the built book included
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(CORES)
 
@@ -29,7 +33,7 @@ reproduce: $(READY) ## run the cells of the paper's tables that have no record: 
 	@$(BIN)/ran run --table all --profile $(PROFILE) --jobs $(JOBS) $(OPTIONS)
 
 lab: .venv/.lab ## edit the notebooks in JupyterLab
-	@cd notebooks && ../$(BIN)/jupyter lab
+	@cd notebooks && ../$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lint: $(READY) ## check style, types, and which room imports which
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports --no-cache

@@ -14,6 +14,8 @@ from sphinx.application import Sphinx
 from ran.files import write_whole
 
 DESCRIPTION = 160  # characters; search engines cut longer ones
+PREVIEW = "_static/attention.png"
+PREVIEW_SHOWS = "Eight photographs, and below each what the masks of a trained network make of it."
 LOST = """<!DOCTYPE html>
 <html lang="{language}"><head><meta charset="utf-8"><title>Page not found – {title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
@@ -27,15 +29,26 @@ others.</p></main></body></html>
 """
 
 
-def describe(html: BeautifulSoup) -> None:
-    """Take the first paragraph as what search engines and previews say of the page."""
+def describe(html: BeautifulSoup, base: str = "") -> None:
+    """Take the first paragraph as what search engines and previews say of the page.
+
+    A preview has a picture where the book's address `base` is known: it must have an address of its own.
+    """
     paragraph = html.select_one("article section > p")
     if paragraph is None or html.head is None or html.select_one("meta[name=description]"):
         return
     words = " ".join(paragraph.get_text().split())
     if len(words) > DESCRIPTION:
         words = words[:DESCRIPTION].rpartition(" ")[0].rstrip(",;:") + " …"
+    said = {"og:title": html.title.get_text(strip=True) if html.title else "", "og:type": "article"}
+    said |= {"og:description": words, "twitter:card": "summary_large_image" if base else "summary"}
+    if base:
+        address = html.select_one("link[rel=canonical]")
+        said |= {"og:image": f"{base.rstrip('/')}/{PREVIEW}", "og:image:alt": PREVIEW_SHOWS}
+        said |= {"og:url": str(address["href"])} if address else {}
     html.head.append(html.new_tag("meta", attrs={"name": "description", "content": words}))
+    for name, content in said.items():
+        html.head.append(html.new_tag("meta", attrs={"property": name, "content": content}))
 
 
 def name_parts(html: BeautifulSoup) -> None:
@@ -92,11 +105,11 @@ def redirect(html: BeautifulSoup, language: str) -> bool:
     return True
 
 
-def mend(path: Path, language: str) -> None:
+def mend(path: Path, language: str, base: str = "") -> None:
     """Do all of it to one page; a page that is mended already stays as it is."""
     html = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
     if not redirect(html, language):
-        describe(html)
+        describe(html, base)
         name_parts(html)
         mend_tables(html)
     write_whole(path, str(html))
@@ -106,10 +119,10 @@ def finish(app: Sphinx, fault: Exception | None) -> None:
     """Mend all pages, once they are written."""
     if fault or app.builder.format != "html":
         return
-    out, language, base = Path(app.outdir), app.config.language, app.config.html_baseurl
+    out, language, base = Path(app.outdir), app.config.language, app.config.html_baseurl or ""
     pages = [page for page in out.rglob("*.html") if "_static" not in page.parts]
     for page in pages:
-        mend(page, language)
+        mend(page, language, base)
     title, home = escape(app.config.html_title or app.config.project), escape(base or "/")
     write_whole(out / "404.html", LOST.format(language=language, title=title, home=home))
     if base:
