@@ -14,7 +14,7 @@ def naive_attention_learning(mask: Tensor, trunk: Tensor) -> Tensor:
 
 
 def attention_residual_learning(mask: Tensor, trunk: Tensor) -> Tensor:
-    """ARL, equation (3): H = (1 + M) · F. Both (B, C, H, W). A mask of zeros leaves the trunk as it is."""
+    """ARL, equation (3): H = (1 + M) · T. Both (B, C, H, W). A mask of zeros leaves the trunk as it is."""
     return (1 + mask) * trunk
 
 
