@@ -152,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", type=Path, nargs="*", help="notebooks; all of the book, in its order, without any")
     sources = [source.resolve() for source in parser.parse_args(arguments).sources] or in_contents()
+    sources.sort(key=lambda source: source.stem not in PARAMETERS)  # runs first: a chapter may show what they leave
     return max([_refresh(source) for source in sources])
 
 

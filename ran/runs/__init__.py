@@ -1,6 +1,7 @@
 """One run: its config, its record, and the measurements of the trained network."""
 
 from ran.runs.config import Environment, RunConfig, notebook_parameters, option, parse, typed
+from ran.runs.probes import area_under_roc
 from ran.runs.provenance import git_state, hardware
 from ran.runs.publishing import publish
 from ran.runs.reading import all_records, is_recorded, read_gradients, read_probes, read_records
@@ -17,6 +18,7 @@ __all__ = [
     "Record",
     "RunConfig",
     "all_records",
+    "area_under_roc",
     "git_state",
     "hardware",
     "is_recorded",

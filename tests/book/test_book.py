@@ -13,7 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
-from execute import PARAMETERS, execute, faults, fingerprint, in_contents, shown
+from execute import PARAMETERS, cell_text, execute, faults, fingerprint, in_contents, main, read_notebook, shown
 from sphinx_external_toc.parsing import parse_toc_yaml
 
 from ran.files import ROOT
@@ -202,6 +202,14 @@ def test_the_books_notebooks_are_executed_in_its_order():
     assert names == [page.removeprefix("book/executed/") for page in PAGES if page.startswith("book/executed/")]
     there = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert there == set(names), "notebooks/ and _toc.yml differ: list a new chapter there, keep others elsewhere"
+
+
+def test_a_run_is_made_before_the_chapters_that_may_show_it(monkeypatch):
+    """An exercise of chapter 11 takes the network of run.ipynb, which comes after it in the book."""
+    called = []
+    monkeypatch.setattr("execute._refresh", lambda source: called.append(source.stem) or 0)
+    assert main([]) == 0
+    assert called[0] == "run" and sorted(called) == sorted(path.stem for path in in_contents())
 
 
 def test_a_page_follows_its_parameters(repository, monkeypatch):
@@ -452,3 +460,19 @@ def test_the_run_in_the_book_really_learned():
     (record,) = (json.loads(path.read_text()) for path in (ROOT / "book/executed/runs").glob("*/record.json"))
     assert record["config"]["schedule"] == "smoke" and record["config"]["network"] == "attention-56"
     assert record["test_error"] <= 40  # chance is 90%
+
+
+EXERCISES = [path.stem for path in in_contents() if "**Try.**" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_every_exercise_has_a_folded_solution_that_shows_something(name):
+    html = read_page(HTML / "book" / "executed" / f"{name}.html")
+    exercises = [each.parent for each in html.select("article p > strong") if each.get_text() == "Try."]
+    source = "".join(cell_text(cell)[1] for cell in read_notebook(ROOT / "notebooks" / f"{name}.ipynb")["cells"])
+    assert len(exercises) == source.count("**Try.**")
+    for exercise in exercises:
+        solution = exercise.find_next_sibling()
+        fold = solution.select_one("details")
+        assert fold and not fold.has_attr("open") and "Show the solution" in fold.summary.get_text(), exercise
+        assert fold.select_one(".cell_input") and fold.select_one(".cell_output").get_text(strip=True), exercise

@@ -19,6 +19,8 @@ def measured():
     """The outputs of the executed notebook: numbers by quantity, learning and level, and the tables of fresh masks."""
     numbers, tables = None, []
     for cell in json.loads((ROOT / f"{PAGE}.ipynb").read_text(encoding="utf-8"))["cells"]:
+        if "hide-cell" in cell["metadata"].get("tags", []):
+            continue  # the solution of an exercise, which has a table of its own
         for output in cell.get("outputs", []):
             html = BeautifulSoup("".join(output.get("data", {}).get("text/html", "")), "html.parser")
             found = html.find(id="stack-numbers")
