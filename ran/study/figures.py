@@ -1,6 +1,6 @@
 """The figures of the book: learning curves, masks, probes, gradients, confusion matrices, as matplotlib Figures."""
 
-from itertools import cycle
+import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,28 +9,48 @@ import seaborn as sns
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from ran.data import Data
 from ran.model import ResidualAttentionNetwork
 from ran.runs import measured
-from ran.study.lettering import lettered, use_installed_fonts
+from ran.study.labels import label
+from ran.study.lettering import lettered
+from ran.study.styles import METHODS, WIDTH, colours, line, lines, marks, set_theme, style
 
-
-def set_theme() -> None:
-    """Set the style of all plots: colours that colour-blind readers can tell apart, on a light grid."""
-    sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
-    use_installed_fonts()
+__all__ = [
+    "METHODS",
+    "WIDTH",
+    "colours",
+    "confusion_matrix",
+    "filtered_gradients",
+    "learning_curves",
+    "line",
+    "lines",
+    "marks",
+    "masks_over_images",
+    "mean_absolute_response",
+    "object_scores",
+    "set_theme",
+    "soft_masks",
+    "style",
+    "test_curves",
+]
 
 
 def learning_curves(record: dict[str, Any]) -> Figure:
     """Cross-entropy (nats) and error (%) on training and test set against epoch, for one record."""
-    numbers = [epoch["epoch"] for epoch in record["epochs"]]
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for panel, quantity, label in zip(panels, ("loss", "error"), ("cross-entropy (nats)", "error (%)"), strict=True):
-        for part, name, style in (("train", "train", "o--"), ("test", measured(record), "o-")):
-            panel.plot(numbers, [epoch[f"{part}_{quantity}"] for epoch in record["epochs"]], style, label=name)
-        panel.set(xlabel="epoch", ylabel=label, ylim=(0, None))
+    numbers, config = [epoch["epoch"] for epoch in record["epochs"]], record["config"]
+    network = label(config["network"])
+    method = line(label(config["attention"]) if network.startswith("Attention") else network)
+    figure, panels = plt.subplots(1, 2, figsize=(WIDTH, 2.8), layout="constrained")
+    for panel, quantity, text in zip(panels, ("loss", "error"), ("cross-entropy (nats)", "error (%)"), strict=True):
+        for part, name, other in (("train", "train", {"ls": ":", "mfc": "none"}), ("test", measured(record), {})):
+            panel.plot(
+                numbers, [epoch[f"{part}_{quantity}"] for epoch in record["epochs"]], label=name, **method | other
+            )
+        panel.set(xlabel="epoch", ylabel=text, ylim=(0, None))
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend()
     figure.suptitle(f"{record['id']}")
@@ -38,14 +58,31 @@ def learning_curves(record: dict[str, Any]) -> Figure:
 
 
 def test_curves(curves: dict[str, dict[str, Any]]) -> Figure:
-    """Test error (%) against epoch for several records, {name in the legend: record}."""
-    figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
-    for name, record in curves.items():
-        epochs = record["epochs"]
-        axes.plot([epoch["epoch"] for epoch in epochs], [epoch["test_error"] for epoch in epochs], "o-", label=name)
-    axes.set(xlabel="epoch", ylabel="test error (%)", ylim=(0, None))
-    axes.locator_params(axis="x", integer=True)
-    axes.legend(fontsize=9)
+    """Test error (%) against epoch for several records, {name: record}: a panel for each network, two in a row.
+
+    A record has the style of its learning, and the axes are logarithmic, so that the last epochs can be told apart.
+    """
+    networks = list(dict.fromkeys(record["config"]["network"] for record in curves.values()))
+    ways = list(dict.fromkeys(label(record["config"]["attention"]) for record in curves.values()))
+    rows, columns = -(-len(networks) // 2), min(2, len(networks))
+    shape = {"figsize": (WIDTH, 0.6 + 2.4 * rows), "sharex": True, "sharey": True, "squeeze": False}
+    figure, panels = plt.subplots(rows, columns, **shape, layout="constrained")
+    for axes, network in zip(panels.flat, networks, strict=False):
+        for name, record in curves.items():
+            if record["config"]["network"] == network:
+                epochs, method = record["epochs"], line(label(record["config"]["attention"]))
+                errors = [epoch["test_error"] for epoch in epochs]
+                axes.plot([epoch["epoch"] for epoch in epochs], errors, **method, ms=5, lw=1.3, label=name)
+        axes.set(title=label(network), yscale="log")
+        axes.locator_params(axis="x", integer=True)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(NullLocator())
+    for axes in panels.flat[len(networks) :]:
+        axes.axis("off")
+    figure.supxlabel("epoch", fontsize="medium")
+    figure.supylabel("test error (%), logarithmic", fontsize="medium")
+    figure.legend(handles=marks(ways), loc="outside upper center", ncols=len(ways))
     return figure
 
 
@@ -72,11 +109,11 @@ def masks_over_images(network: ResidualAttentionNetwork, data: Data, count: int 
         if name.endswith("module1")
     }
     figure, grid = plt.subplots(
-        1 + len(masks), count, figsize=(1.25 * count, 1.35 * (1 + len(masks))), layout="constrained", squeeze=False
+        1 + len(masks), count, figsize=(WIDTH, 0.85 * (1 + len(masks)) + 0.6), layout="constrained", squeeze=False
     )
-    for column, (image, label) in enumerate(zip(part.images, part.labels, strict=True)):
+    for column, (image, number) in enumerate(zip(part.images, part.labels, strict=True)):
         grid[0, column].imshow(image.numpy())
-        grid[0, column].set_title(lettered(data.classes[label]), fontsize=9)
+        grid[0, column].set_title(lettered(data.classes[number]), rotation=40, ha="left", va="bottom", x=0.1)
         for row, mask in enumerate(masks.values(), 1):
             fine = F.interpolate(mask[column][None, None], size=image.shape[:2], mode="bilinear", align_corners=True)
             grid[row, column].imshow(image.float().mean(2).numpy(), cmap="gray")
@@ -84,7 +121,7 @@ def masks_over_images(network: ResidualAttentionNetwork, data: Data, count: int 
     for axes in grid.flat:
         axes.set(xticks=[], yticks=[])
     for row, name in enumerate(["image", *(name.replace("_", "\n") for name in masks)]):
-        grid[row, 0].set_ylabel(name, fontsize=9)
+        grid[row, 0].set_ylabel(name)
     return figure
 
 
@@ -94,16 +131,16 @@ def mean_absolute_response(probes: dict[str, pd.DataFrame]) -> Figure:
     `probes` is {variant: table of `ran.runs.probes.probe`}, for variants of one network. Source: the paper's figure in
     section 4.1.
     """
-    figure, axes = plt.subplots(figsize=(9, 3.4), layout="constrained")
-    for (name, table), style in zip(probes.items(), cycle(("o-", "s--", "^:")), strict=False):
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+    for name, table in probes.items():
         outer = table[~table.block.str.contains(".", regex=False)]  # outputs of blocks, not the insides of modules
-        axes.plot(range(len(outer)), outer.response, style, label=name, ms=5)
+        axes.plot(range(len(outer)), outer.response, **line(name), label=name, ms=5)
     blocks = outer.block.tolist()
     for number, block in enumerate(blocks):
         if block.endswith("_unit"):
             axes.axvline(number - 0.5, color="0.6", lw=1)
             axes.text(number - 0.4, 0.98, block[:6].replace("e", "e "), transform=axes.get_xaxis_transform(), va="top")
-    axes.set_xticks(range(len(blocks)), [block.split("_")[-1] for block in blocks], rotation=60, ha="right", fontsize=9)
+    axes.set_xticks(range(len(blocks)), [block.split("_")[-1] for block in blocks], rotation=90)
     axes.set(ylabel="mean absolute response", yscale="log")
     axes.margins(y=0.15)
     axes.legend(loc="upper right")
@@ -126,22 +163,23 @@ def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
     scores = pd.concat(tables, ignore_index=True)
     branches = {"trunk": "trunk", "mask": "mask", "attended": "after the mask"}
     figure, panels = plt.subplots(
-        1, len(probes), figsize=(4.6 * len(probes), 3.6), sharey=True, layout="constrained", squeeze=False
+        1, len(probes), figsize=(WIDTH, 3.4), sharey=True, layout="constrained", squeeze=False
     )
     for axes, name in zip(panels[0], probes, strict=True):
         part = scores[scores.variant == name]
         modules = list(dict.fromkeys(part.module))
-        for offset, (branch, label) in enumerate(branches.items()):
+        for offset, (branch, text) in enumerate(branches.items()):
             rows = part[part.branch == branch].set_index("module").loc[modules]
             places = [number + 0.25 * (offset - 1) for number in range(len(modules))]
-            axes.bar(places, rows.auc, 0.22, color=f"C{offset}", label=label)
+            axes.bar(places, rows.auc, 0.22, color=("0.45", "0.7", "0.88")[offset], label=text)
             control = "other image's object" if offset == 2 else None
             axes.scatter(places, rows.auc_shuffled, color="0.1", marker="_", s=130, zorder=3, label=control)
         axes.axhline(0.5, color="0.3", ls=":", lw=1)
-        axes.set_xticks(range(len(modules)), [module.replace("_", "\n") for module in modules], fontsize=9)
+        turned = {"rotation": 90} if len(modules) > 3 else {}
+        axes.set_xticks(range(len(modules)), [module.replace("_", "\n") for module in modules], **turned)
         axes.set(title=name, ylim=(0, 1))
     panels[0, 0].set_ylabel("area under the ROC curve")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -151,25 +189,26 @@ def filtered_gradients(gradients: dict[str, pd.DataFrame]) -> Figure:
     `gradients` is {title: table of `ran.runs.gradients.gradient_filter`}, one panel each, two in a row. The plot shows
     the column `relative`; the dotted line at 1 is a uniform gradient. Bars are ± two standard errors.
     """
-    lines = -(-len(gradients) // 2)
+    rows = -(-len(gradients) // 2)
     figure, panels = plt.subplots(
-        lines, 2, figsize=(9.2, 0.4 + 3 * lines), sharey=True, layout="constrained", squeeze=False
+        rows, 2, figsize=(WIDTH, 1 + 2.6 * rows), sharey=True, layout="constrained", squeeze=False
     )
     for axes, (name, table) in zip(panels.flat, gradients.items(), strict=False):
         modules = list(dict.fromkeys(table.module))
-        for number, (label, marker) in enumerate((("right", "o"), ("wrong", "s"))):
-            rows = table[table.label == label]
-            places = [modules.index(module) + 0.24 * (number - 0.5) for module in rows.module]
-            axes.errorbar(places, rows.relative, 2 * rows.relative_se, fmt=marker, capsize=4, label=f"{label} labels")
+        for number, (kind, fill) in enumerate((("right", "0.2"), ("wrong", "white"))):
+            part = table[table.label == kind]
+            places = [modules.index(module) + 0.24 * (number - 0.5) for module in part.module]
+            looks = {"fmt": "o", "color": "0.2", "mfc": fill, "capsize": 4, "label": f"{kind} labels"}
+            axes.errorbar(places, part.relative, 2 * part.relative_se, **looks)
         axes.axhline(1, color="0.2", ls=":", lw=1.2, label="gradient the same everywhere")
-        axes.set_xticks(range(len(modules)), [module.replace("_", "\n") for module in modules], fontsize=9)
-        axes.set_title(name, fontsize=9)
+        axes.set_xticks(range(len(modules)), [module.replace("_", "\n") for module in modules])
+        axes.set_title(textwrap.fill(name, 26))
         axes.set_xlim(-0.5, len(modules) - 0.5)
     for axes in panels.flat[len(gradients) :]:
         axes.axis("off")
-    for line in panels:
-        line[0].set_ylabel("let through, by control")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    for row in panels:
+        row[0].set_ylabel("let through, by control")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -179,14 +218,14 @@ def confusion_matrix(record: dict[str, Any]) -> Figure:
     If the record has too many classes to hold a matrix, the figure is a note that says so.
     """
     if record["confusion"] is None:
-        figure = plt.figure(figsize=(6.5, 1))
+        figure = plt.figure(figsize=(WIDTH, 1))
         figure.text(
             0.5, 0.5, f"{len(record['dataset']['classes']):,} classes are too many for this matrix.", ha="center"
         )
         return figure
     counts = torch.tensor(record["confusion"], dtype=torch.float)
     classes = [lettered(name) for name in record["dataset"]["classes"]]
-    figure, axes = plt.subplots(figsize=(6.5, 5.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(WIDTH, 5.2), layout="constrained")
     sns.heatmap(
         100 * counts / counts.sum(1, keepdim=True),
         annot=len(classes) <= 10,
