@@ -2,14 +2,17 @@
 
 import pandas as pd
 import torch
+from torch import nn
 
+from ran.model.attention import AttentionModule
 from ran.model.network import STEMS, ResidualAttentionNetwork
 
 
-def cost(network: ResidualAttentionNetwork, size: int | None = None) -> pd.DataFrame:
+def cost(network: ResidualAttentionNetwork, size: int | None = None, branches: bool = False) -> pd.DataFrame:
     """Output shape, parameters and multiply-adds of every block, for one image of `size` × `size` pixels.
 
     Columns block, channels, height, parameters, multiply_adds; rows in the order of the forward pass, stem to head.
+    With `branches`, stage1_module1.trunk and stage1_module1.mask follow each module, whose row holds theirs already.
     `size` defaults to the image size of the stem: 32 for CIFAR, 224 for ImageNet. On the meta device nothing is
     computed.
 
@@ -25,7 +28,12 @@ def cost(network: ResidualAttentionNetwork, size: int | None = None) -> pd.DataF
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.eval()(images, trace)
     network.train(was_training)
-    parts = {"stem": network.stem, **network.blocks, "head": network.head}
+    parts: dict[str, nn.Module] = {"stem": network.stem}
+    for name, block in network.blocks.items():
+        parts[name] = block
+        if branches and isinstance(block, AttentionModule):
+            parts |= {f"{name}.trunk": block.trunk, f"{name}.mask": block.mask}
+    parts["head"] = network.head
     counts = counter.get_flop_counts()
     rows = []
     for name, part in parts.items():

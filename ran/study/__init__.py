@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 from ran.study.comparison import paired_test
 from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, table
 from ran.study.labels import describe, label, length, list_table, summary
+from ran.study.layers import layers
 from ran.study.queue import parse_budget, work_through
 from ran.study.tables import NOT_RUN, beside_paper, errors, list_cells, of_cell, planned, provenance
 from ran.study.writing import write_tables
 
 if TYPE_CHECKING:
     from ran.study import figures
-    from ran.study.drawing import attention_module
+    from ran.study.architecture import network_drawing
+    from ran.study.drawing import attention_module, soft_mask
     from ran.study.explaining import ExplainConfig, explanation, picture_files, save_explanation
 
 __all__ = [
@@ -30,9 +32,11 @@ __all__ = [
     "explanation",
     "figures",
     "label",
+    "layers",
     "length",
     "list_cells",
     "list_table",
+    "network_drawing",
     "of_cell",
     "paired_test",
     "parse_budget",
@@ -40,6 +44,7 @@ __all__ = [
     "planned",
     "provenance",
     "save_explanation",
+    "soft_mask",
     "summary",
     "table",
     "work_through",
@@ -48,7 +53,7 @@ __all__ = [
 
 
 # what draws is imported when it is first asked for: tables and runs do not wait for matplotlib
-DRAWN = {"attention_module": "drawing"} | dict.fromkeys(
+DRAWN = {"attention_module": "drawing", "soft_mask": "drawing", "network_drawing": "architecture"} | dict.fromkeys(
     ("ExplainConfig", "explanation", "picture_files", "save_explanation"), "explaining"
 )
 
