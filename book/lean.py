@@ -84,11 +84,12 @@ def unload(path: Path) -> None:
 
 
 def squeeze(path: Path) -> None:
-    """Write a PNG smaller, with the same pixels."""
+    """Write a PNG smaller, with the same pixels and density."""
     content = BytesIO()
     with Image.open(path) as image:
         opaque = image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 255
-        (image.convert("RGB") if opaque else image).save(content, "PNG", optimize=True)
+        density = {"dpi": image.info["dpi"]} if "dpi" in image.info else {}
+        (image.convert("RGB") if opaque else image).save(content, "PNG", optimize=True, **density)
     if content.tell() < path.stat().st_size:
         write_whole(path, content.getvalue())
 

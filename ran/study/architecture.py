@@ -108,8 +108,7 @@ def _units(sketch: Sketch, count: int) -> None:
     """A thin box for the p units before or after the branches."""
     with sketch.link(UNIT):
         sketch.box(LEFT + 8, sketch.y, RIGHT - LEFT - 16, 22, TRUNKS)
-        text = f"{count} residual unit{'s' * (count > 1)}"
-        sketch.text(WIDE / 2, sketch.y + 15, text, "small name", "middle")
+        sketch.text(WIDE / 2, sketch.y + 15, _some(count, "residual unit"), "small name", "middle")
     sketch.y += 22
 
 
@@ -120,17 +119,16 @@ def _branches(
     top, high = sketch.y, 92
     with sketch.link(UNIT):
         sketch.box(TRUNK - 62, top, 124, high, TRUNKS)
-        words = ["trunk branch T", f"{config.t} units", *_cost(trunk).split(", ")]
+        words = ["trunk branch T", _some(config.t, "residual unit"), *_cost(trunk).split(", ")]
         for line, text in enumerate(words):
             sketch.text(TRUNK, top + 20 + 20 * line, text, "small" if line else "small name", "middle")
     whole = small = int(row.height)
     for _ in range(poolings):
         small = -(-small // 2)
-    words = ["mask branch M", f"{whole}×{whole} → {small}×{small} → {whole}×{whole}", *_cost(mask).split(", ")]
-    wide, middle = 96, top + high / 2
-    narrow = 82 if config.mask == "encoder-decoder" else wide
-    if config.mask != "encoder-decoder":
-        words[1] = label(config.mask)
+    scales = config.mask == "encoder-decoder"
+    way = f"{whole}×{whole} → {small}×{small} → {whole}×{whole}" if scales else label(config.mask)
+    words = ["mask branch M", way, *_cost(mask).split(", ")]
+    wide, narrow, middle = 96.0, 82.0 if scales else 96.0, top + high / 2
     corners = [(wide, top), (wide, top + 18), (narrow, middle), (wide, top + high - 18), (wide, top + high)]
     around = [(MASK + x, y) for x, y in corners] + [(MASK - x, y) for x, y in reversed(corners)]
     with sketch.link(SOFT_MASK):
@@ -144,9 +142,13 @@ def _branches(
 def _description(config: NetworkConfig, total: pd.Series) -> str:
     stages = []
     for number, stage in enumerate(config.stages, 1):
-        modules = f"{stage.modules} attention module{'s' * (stage.modules > 1)}" if stage.modules else "no module"
-        stages.append(f"stage {number}: {stage.channels} channels, {1 + stage.tail} residual units, {modules}")
+        units, modules = _some(1 + stage.tail, "residual unit"), _some(stage.modules, "attention module")
+        stages.append(f"stage {number}: {stage.channels} channels, {units}, {modules}")
     return f"From the image down: stem; {'; '.join(stages)}; average pool and classifier. In all {_cost(total)}."
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _cost(row: pd.Series) -> str:

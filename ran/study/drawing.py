@@ -1,6 +1,6 @@
 """Drawings of the attention module and its mask branch, made from their sizes: the paper's figure 2 as code."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -62,7 +62,7 @@ def soft_mask(r: int = 1, poolings: int = 3, size: int = 32) -> Figure:
     start, end, middle = Box(0, 2 * PITCH + FIRST, 0, 0.3), Box(up, 0, 0.5, 0.25), (bottom + FIRST) / 2
     _arrow(axes, start, Box(0, FIRST))
     _arrow(axes, mask, end)
-    style = {"ha": "center", "va": "center"}
+    style: dict[str, Any] = {"ha": "center", "va": "center"}
     axes.text(0, start.y, f"feature\n{size}×{size}", **style)
     axes.text(up, 0.05, f"mask\n{size}×{size}", **style)
     axes.text(up / 2, FIRST, "skips carry across\nwhat pooling loses", **style, color=LINE)
@@ -78,7 +78,8 @@ def _mask_branch(axes: Axes, up: float, r: int, poolings: int, size: int | None 
     On the way down, a level has its pooling and r units; on the way up a sum, a unit and the up-sampling. With `size`,
     the number of positions that it has stands beside each level.
     """
-    rows, ways = max(3, r + 1), []
+    rows = max(3, r + 1)
+    ways: list[Box] = []
     for level in range(poolings):
         top = FIRST - PITCH * rows * level
         previous = _box(axes, "pool", 0, top, ways[-1] if ways else None)

@@ -19,13 +19,15 @@ from torch import Tensor
 from ran.files import write_whole
 from ran.inference import DEFAULT, Explanation
 from ran.runs import option
+from ran.study.styles import SMALLEST, WIDTH
 
 SIDE = 256  # pixels of the picture below each map
 FURTHER = 2  # channels whose masks are shown beside the one that is followed through the module
-CELL = 1.45  # inches
+CELL = 0.95  # inches
 LEGEND = (
-    "Features before and after the mask: red above zero, blue below, on one scale.\n"
-    "Masks: bright where high, each on its own scale, which stands below it."
+    "Features before and after the mask: red above zero, blue below,\n"
+    "on one scale. Masks: bright where high, each on its own scale,\n"
+    "which stands below it. ch.: channel."
 )
 
 
@@ -45,14 +47,14 @@ def explanation(found: Explanation, title: str = "") -> Figure:
     colour scale, red above and blue below zero; a mask is scaled to its own range, which stands below it.
     """
     rows = len(found.modules)
-    heights = 2.3, (CELL + 0.65) * rows
-    figure = plt.figure(figsize=(CELL * (4 + FURTHER) + 0.8, sum(heights)), layout=ConstrainedLayoutEngine(hspace=0.06))
+    heights = 2.2, (CELL + 0.85) * rows + 0.5
+    figure = plt.figure(figsize=(WIDTH, sum(heights)), layout=ConstrainedLayoutEngine(hspace=0.06))
     above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
     if title:
-        above.suptitle(title, fontsize=10)
+        above.suptitle(title, fontsize=SMALLEST)
     _answers(above, found)
     crop = found.picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, found.seen)
-    below.supxlabel(LEGEND, fontsize=9)
+    below.supxlabel(LEGEND, fontsize=SMALLEST)
     grid = below.subplots(rows, 4 + FURTHER, squeeze=False)
     for row, module in zip(grid, found.modules, strict=True):
         for axes in row:
@@ -71,10 +73,10 @@ def explanation(found: Explanation, title: str = "") -> Figure:
             axes.set_visible(False)  # a narrow network has no more channels
         stage, number = module.name.split("_module")
         count, height, width = module.mask.shape
-        row[0].set_ylabel(f"{stage.replace('stage', 'stage ')}, module {number}\n{height}×{width}", fontsize=9)
-        heads = [f"{part}\nchannel {first}" for part in ("before", "mask", "after")] + [f"mean mask\nof {count}"]
-        for axes, text in zip(row, [*heads, *(f"mask\nchannel {each}" for each in channels[1:])], strict=False):
-            axes.set_title(text, fontsize=9, pad=3)
+        row[0].set_ylabel(f"{stage.replace('stage', 'stage ')}\nmodule {number}\n{height}×{width}", fontsize=SMALLEST)
+        heads = [f"{part}\nch. {first}" for part in ("before", "mask", "after")] + [f"mean mask\nof {count}"]
+        for axes, text in zip(row, [*heads, *(f"mask\nch. {each}" for each in channels[1:])], strict=False):
+            axes.set_title(text, fontsize=SMALLEST, pad=3)
     return figure
 
 
@@ -98,7 +100,7 @@ def save_explanation(found: Explanation, path: Path, title: str = "") -> Path:
     """Write the figure as a PNG, whole or not at all, in a folder that is made where it is missing; returns `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure, content = explanation(found, title), BytesIO()
-    figure.savefig(content, format="png", dpi=150)
+    figure.savefig(content, format="png", dpi=220)
     plt.close(figure)
     write_whole(path, content.getvalue())
     return path
@@ -124,9 +126,9 @@ def _answers(above: SubFigure, found: Explanation) -> None:
         whole.add_patch(Rectangle((x, y), wide, high, color="white", alpha=0.65, lw=0))
     whole.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color="C3", lw=1.5))
     whole.set(xlim=(0, width), ylim=(height, 0))
-    whole.set_title(f"picture, {width}×{height}", fontsize=9, pad=3)
+    whole.set_title(f"picture\n{width}×{height}", fontsize=SMALLEST, pad=3)
     seen.imshow(found.pixels.numpy())
-    seen.set_title("what the network reads, {}×{}".format(*found.pixels.shape[:2]), fontsize=9, pad=3)
+    seen.set_title("the network reads\n{}×{}".format(*found.pixels.shape[:2]), fontsize=SMALLEST, pad=3)
     for axes in (whole, seen):
         axes.set(xticks=[], yticks=[])
         for spine in axes.spines.values():
@@ -135,13 +137,13 @@ def _answers(above: SubFigure, found: Explanation) -> None:
     places = range(len(names))
     bars.barh(places, [100 * share for share in shares], color="C0", height=0.7)
     for place, share in zip(places, shares, strict=True):
-        bars.text(100 * share + 1.5, place, f"{share:.1%}", va="center", fontsize=9)
-    bars.set_yticks(places, names, fontsize=10)
+        bars.text(100 * share + 1.5, place, f"{share:.1%}", va="center", fontsize=SMALLEST)
+    bars.set_yticks(places, names, fontsize=SMALLEST)
     bars.set(xlim=(0, 115), ylim=(len(names) - 0.5, -0.5), xticks=[])
     bars.grid(False)
     for side in ("top", "right", "bottom"):
         bars.spines[side].set_visible(False)
-    bars.set_title("likeliest classes", fontsize=9, pad=3)
+    bars.set_title("likeliest classes", fontsize=SMALLEST, pad=3)
 
 
 def _fine(values: Tensor) -> NDArray:
@@ -154,9 +156,9 @@ def _lay_signed(axes: Axes, features: Tensor, top: float) -> None:
     """Features over the picture: the larger, the less of it shows through."""
     values = _fine(features) / max(top, 1e-12)
     axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1, alpha=np.clip(0.25 + np.abs(values), 0, 0.9))
-    axes.set_xlabel(f"{features.min():.2f} to {features.max():.2f}", fontsize=8.5, labelpad=2)
+    axes.set_xlabel(f"{features.min():.2f}\nto {features.max():.2f}", fontsize=SMALLEST, labelpad=2)
 
 
 def _lay_mask(axes: Axes, mask: Tensor) -> None:
     axes.imshow(_fine(mask), cmap="inferno", alpha=0.65)
-    axes.set_xlabel(f"{mask.min():.2f} to {mask.max():.2f}", fontsize=8.5, labelpad=2)
+    axes.set_xlabel(f"{mask.min():.2f}\nto {mask.max():.2f}", fontsize=SMALLEST, labelpad=2)

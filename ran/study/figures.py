@@ -65,7 +65,7 @@ def test_curves(curves: dict[str, dict[str, Any]]) -> Figure:
     networks = list(dict.fromkeys(record["config"]["network"] for record in curves.values()))
     ways = list(dict.fromkeys(label(record["config"]["attention"]) for record in curves.values()))
     rows, columns = -(-len(networks) // 2), min(2, len(networks))
-    shape = {"figsize": (WIDTH, 0.6 + 2.4 * rows), "sharex": True, "sharey": True, "squeeze": False}
+    shape: dict[str, Any] = {"figsize": (WIDTH, 0.6 + 2.4 * rows), "sharex": True, "sharey": True, "squeeze": False}
     figure, panels = plt.subplots(rows, columns, **shape, layout="constrained")
     for axes, network in zip(panels.flat, networks, strict=False):
         for name, record in curves.items():

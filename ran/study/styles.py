@@ -6,7 +6,6 @@ from io import BytesIO, StringIO
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
-import seaborn as sns
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -19,6 +18,7 @@ WIDTH = 6.4  # inches, of every figure of the book
 SMALLEST = 11  # points
 CSS_PIXELS = 96  # in an inch
 SHARP = 2  # pixels of a PNG for each pixel of the page
+MARGIN: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.03}
 CELLS = 1000  # more cells of colour than that are smaller as pixels
 
 
@@ -43,7 +43,7 @@ METHODS = {
     "AttentionInception": Style("#332288", "D"),
     "ResNet": Style("#de8f05", "s"),
     "ResNeXt": Style("#8c510a", "P"),
-    "Inception": Style("#882255", "d"),
+    "Inception-ResNet": Style("#882255", "d"),
     "WRN": Style("#1b1b1b", ">"),
 }
 
@@ -52,6 +52,8 @@ def set_theme() -> None:
     """Set the style of all plots: letters large enough for a phone, on a light grid; in a notebook, sharp figures."""
     smallest = dict.fromkeys(("font.size", "xtick.labelsize", "ytick.labelsize", "legend.fontsize"), SMALLEST)
     size = {"figure.figsize": (WIDTH, 3.4), "axes.labelsize": SMALLEST, "axes.titlesize": SMALLEST}
+    import seaborn as sns  # slow to import, and pictures of one explanation need only the sizes
+
     rc = smallest | size | {"figure.titlesize": SMALLEST, "svg.hashsalt": "ran"}
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind", rc=rc)
     use_installed_fonts()
@@ -93,21 +95,22 @@ def marks(names: Iterable[str]) -> list[Line2D]:
 
 def is_drawing(figure: Figure) -> bool:
     """Whether lines make up the figure, and no picture or map of many cells does: an SVG shows it best."""
-    cells = sum(mesh.get_array().size for mesh in figure.findobj(QuadMesh))  # type: ignore[union-attr]
+    maps = [mesh.get_array() for mesh in figure.findobj(QuadMesh) if isinstance(mesh, QuadMesh)]
+    cells = sum(each.size for each in maps if each is not None)
     return not figure.findobj(AxesImage) and cells <= CELLS
 
 
 def as_svg(figure: Figure) -> str:
     """The figure as SVG; the same figure gives the same text."""
     content = StringIO()
-    figure.savefig(content, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    figure.savefig(content, format="svg", **MARGIN, metadata={"Date": None, "Creator": None})
     return content.getvalue()
 
 
 def as_png(figure: Figure) -> bytes:
     """The figure as PNG, at twice the pixels that a page shows it with."""
     content = BytesIO()
-    figure.savefig(content, format="png", bbox_inches="tight", dpi=SHARP * CSS_PIXELS)
+    figure.savefig(content, format="png", **MARGIN, dpi=SHARP * CSS_PIXELS)
     return content.getvalue()
 
 

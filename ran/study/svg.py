@@ -1,6 +1,6 @@
 """An SVG that grows downwards: boxes, words, arrows and links, in the colours of the page around it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
 
@@ -36,7 +36,7 @@ class Sketch:
         place = f'x="{x:g}" y="{y:g}" width="{wide:g}" height="{high:g}" rx="5"'
         self.parts.append(f'<rect {place} fill="{colour}" fill-opacity="{strength:g}"/>')
 
-    def shape(self, points: list[tuple[float, float]], colour: str, strength: float = 0.2) -> None:
+    def shape(self, points: Sequence[tuple[float, float]], colour: str, strength: float = 0.2) -> None:
         """A polygon, filled as a box is."""
         corners = " ".join(f"{x:g},{y:g}" for x, y in points)
         self.parts.append(f'<polygon points="{corners}" fill="{colour}" fill-opacity="{strength:g}"/>')

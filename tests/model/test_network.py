@@ -158,6 +158,19 @@ def test_cost_counts_every_part_once_and_changes_nothing():
     assert table.block.tolist()[0] == "stem" and table.block.tolist()[-1] == "head"
 
 
+def test_the_branches_of_a_module_cost_their_share_of_it():
+    network = outline("attention-92", p=2, t=3)
+    table, whole = cost(network, branches=True).set_index("block"), cost(network)
+    assert table[~table.index.str.contains(".", regex=False)].reset_index().equals(whole)
+    for name, block in network.blocks.items():
+        if "module" in name:
+            trunk, mask = (table.loc[f"{name}.{branch}"] for branch in ("trunk", "mask"))
+            assert trunk.parameters == sum(p.numel() for p in block.trunk.parameters())
+            assert mask.parameters == sum(p.numel() for p in block.mask.parameters())
+            # seven units alike: two before, three of the trunk, two after
+            assert table.loc[name].multiply_adds == mask.multiply_adds + 7 * trunk.multiply_adds // 3
+
+
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (37, 45), (64, 33)])
 def test_shapes_per_stage(height, width):
     trace = {}

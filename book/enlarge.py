@@ -1,0 +1,71 @@
+"""Sphinx extension: figures at their own size, larger at a click or Enter, and drawings with links as part of the page.
+
+A picture gets its width and height, so that no text jumps when it comes, and becomes a link to its file, which
+_static/enlarge.js opens above the page. An SVG that has links of its own takes the place of its picture: there its
+links work, and its colours are those of the theme.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from bs4 import BeautifulSoup, Tag
+from PIL import Image
+from sphinx.application import Sphinx
+
+from ran.files import write_whole
+
+CSS_PIXELS, POINTS = 96, 72  # in an inch
+
+
+def size(path: Path) -> tuple[int, int] | None:
+    """Width and height in pixels of the page: those of the file, or fewer where it says that it is made denser."""
+    if path.suffix == ".svg":
+        head = path.read_text(encoding="utf-8")[:2000]
+        sides = re.findall(r'\b(?:width|height)="([\d.]+)pt"', head)
+        return (
+            (round(float(sides[0]) * CSS_PIXELS / POINTS), round(float(sides[1]) * CSS_PIXELS / POINTS))
+            if sides
+            else None
+        )
+    with Image.open(path) as image:
+        dense = max(1, round(image.info.get("dpi", (CSS_PIXELS,))[0] / CSS_PIXELS))
+        return image.width // dense, image.height // dense
+
+
+def place(picture: Tag, path: Path, html: BeautifulSoup) -> None:
+    """Make one picture of a page a link to its file, or the drawing itself."""
+    text = path.read_text(encoding="utf-8") if path.suffix == ".svg" else ""
+    if "<a " in text:
+        drawing = BeautifulSoup(text, "html.parser").svg
+        assert drawing is not None
+        picture.replace_with(drawing)
+        return
+    if not any(picture.has_attr(each) for each in ("width", "height", "style")) and (sides := size(path)):
+        picture["width"], picture["height"] = map(str, sides)
+    if not picture.find_parent("a"):
+        picture.wrap(html.new_tag("a", attrs={"class": "enlarge", "href": str(picture["src"])}))
+
+
+def figures(app: Sphinx, fault: Exception | None) -> None:
+    """Do it to all pages, once they are written; what is done already stays as it is."""
+    if fault or app.builder.format != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        html = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+        pictures = [each for each in html.select("article img[src]") if not each.find_parent(class_="widget")]
+        for picture in pictures:
+            path = Path(os.path.normpath(page.parent / unquote(str(picture["src"]))))
+            if path.is_file():
+                place(picture, path, html)
+        if pictures:
+            write_whole(page, str(html))
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Entry point for Sphinx."""
+    app.add_js_file("enlarge.js", loading_method="defer")
+    app.connect("build-finished", figures, priority=850)  # before pictures are written smaller
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
