@@ -1,12 +1,13 @@
 """Sphinx extension: figures at their own size, larger at a click or Enter, and drawings with links as part of the page.
 
 A picture gets its width and height, so that no text jumps when it comes, and becomes a link to its file, which
-_static/enlarge.js opens above the page. An SVG that has links of its own takes the place of its picture: there its
-links work, and its colours are those of the theme.
+_static/enlarge.js opens above the page; its file is made light. An SVG that has links of its own takes the place of its
+picture: there its links work, and its colours are those of the theme.
 """
 
 import os
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from sphinx.application import Sphinx
 from ran.files import write_whole
 
 CSS_PIXELS, POINTS = 96, 72  # in an inch
+STEP = 5  # of 255, the steps of colours
 
 
 def size(path: Path) -> tuple[int, int] | None:
@@ -49,8 +51,22 @@ def place(picture: Tag, path: Path, html: BeautifulSoup) -> None:
         picture.wrap(html.new_tag("a", attrs={"class": "enlarge", "href": str(picture["src"])}))
 
 
+def squeeze(path: Path) -> None:
+    """Write a PNG smaller: as many pixels, their colours in steps that no eye sees; black and white stay."""
+    content = BytesIO()
+    with Image.open(path) as image:
+        opaque = image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 255
+        density = {"dpi": image.info["dpi"]} if "dpi" in image.info else {}
+        whole: Image.Image = image.convert("RGB") if opaque else image
+        if whole.mode in ("L", "RGB", "RGBA"):
+            whole = whole.point(lambda value: round(value / STEP) * STEP)
+        whole.save(content, "PNG", optimize=True, **density)
+    if content.tell() < path.stat().st_size:
+        write_whole(path, content.getvalue())
+
+
 def figures(app: Sphinx, fault: Exception | None) -> None:
-    """Do it to all pages, once they are written; what is done already stays as it is."""
+    """Do it to all pages, once they are written, then make pictures light; what is done already stays as it is."""
     if fault or app.builder.format != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
@@ -62,10 +78,12 @@ def figures(app: Sphinx, fault: Exception | None) -> None:
                 place(picture, path, html)
         if pictures:
             write_whole(page, str(html))
+    for path in (Path(app.outdir) / "_images").glob("*.png"):
+        squeeze(path)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Entry point for Sphinx."""
     app.add_js_file("enlarge.js", loading_method="defer")
-    app.connect("build-finished", figures, priority=850)  # before pictures are written smaller
+    app.connect("build-finished", figures, priority=850)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,14 +7,12 @@ as they are: it is done on the copies in the built book, after each build.
 
 import re
 import shutil
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pydata_sphinx_theme
 from bs4 import BeautifulSoup
 from mathml import cut
-from PIL import Image
 from sphinx.application import Sphinx
 
 from ran.files import write_whole
@@ -83,17 +81,6 @@ def unload(path: Path) -> None:
     write_whole(path, str(html))
 
 
-def squeeze(path: Path) -> None:
-    """Write a PNG smaller, with the same pixels and density."""
-    content = BytesIO()
-    with Image.open(path) as image:
-        opaque = image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 255
-        density = {"dpi": image.info["dpi"]} if "dpi" in image.info else {}
-        (image.convert("RGB") if opaque else image).save(content, "PNG", optimize=True, **density)
-    if content.tell() < path.stat().st_size:
-        write_whole(path, content.getvalue())
-
-
 def lighten(app: Sphinx, fault: Exception | None) -> None:
     """Do all of it, once the pages are written."""
     if fault or app.builder.format != "html":
@@ -107,8 +94,6 @@ def lighten(app: Sphinx, fault: Exception | None) -> None:
     for page in pages:
         unload(page)
     icons(static, pages)
-    for picture in (out / "_images").glob("*.png"):
-        squeeze(picture)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

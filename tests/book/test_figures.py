@@ -1,6 +1,9 @@
 """Figures and tables of the built book in a reader's hands (`make book` first): sizes, enlarging, links, captions."""
 
+import numpy as np
 import pytest
+from enlarge import squeeze
+from PIL import Image
 
 from ran.files import ROOT
 
@@ -87,3 +90,19 @@ def test_the_table_of_layers_holds_the_printed_numbers_beside_ours(open_page):
         "depth of the trunk": ["56", "92"],
     }
     assert len(rows) == 13
+
+
+def test_a_picture_is_written_smaller_and_looks_the_same(tmp_path):
+    path = tmp_path / "picture.png"
+    noise = np.random.default_rng(0).normal(0, 1, (300, 400))  # as little as in a smooth map over a photograph
+    ramp = np.add.outer(np.linspace(5, 195, 300), np.linspace(5, 50, 400)) + noise.clip(-4, 4)
+    pixels = np.stack([ramp, ramp[::-1], 255 - ramp], axis=-1).astype(np.uint8)
+    pixels[:20], pixels[20:40] = 255, 0
+    Image.fromarray(pixels).save(path, dpi=(192, 192))
+    before = path.stat().st_size
+    squeeze(path)
+    with Image.open(path) as image:
+        found, density = np.asarray(image), image.info["dpi"][0]
+    assert path.stat().st_size < 0.7 * before and round(density) == 192
+    assert found.shape == pixels.shape and np.abs(found.astype(int) - pixels).max() <= 2
+    assert (found[:20] == 255).all() and (found[20:40] == 0).all()
