@@ -1,15 +1,39 @@
 """Figures and tables of the built book in a reader's hands (`make book` first): sizes, enlarging, links, captions."""
 
+import base64
+import io
+import json
+import re
+
 import numpy as np
 import pytest
 from enlarge import squeeze
+from execute import in_contents
 from PIL import Image
 
 from ran.files import ROOT
 
 PHONE = 343  # pixels that a page has for a figure where the screen is 375 wide
+LETTERS = 11  # points, the smallest of a figure
 SIZES = """(all) => all.map((each) => [
     each.getAttribute("width"), each.getBoundingClientRect().width, each.naturalWidth, devicePixelRatio])"""
+
+
+def executed(name):
+    """The cells of an executed notebook."""
+    path = ROOT / "book" / "executed" / f"{name}.ipynb"
+    assert path.exists(), "run `make book` first"
+    return json.loads(path.read_text(encoding="utf-8"))["cells"]
+
+
+def figures_of(name):
+    """(name of the figure, its SVG or its PNG) of an executed notebook."""
+    for cell in executed(name):
+        figure = cell["metadata"].get("mystnb", {}).get("figure", {}).get("name")
+        for output in cell.get("outputs", []):
+            for kind in ("image/svg+xml", "image/png"):
+                if kind in output.get("data", {}):
+                    yield figure, "".join(output["data"][kind])
 
 
 def test_enter_enlarges_a_figure_and_escape_puts_it_back(open_page):
@@ -106,3 +130,19 @@ def test_a_picture_is_written_smaller_and_looks_the_same(tmp_path):
     assert path.stat().st_size < 0.7 * before and round(density) == 192
     assert found.shape == pixels.shape and np.abs(found.astype(int) - pixels).max() <= 2
     assert (found[:20] == 255).all() and (found[20:40] == 0).all()
+
+
+@pytest.mark.parametrize("name", [path.stem for path in in_contents()])
+def test_letters_of_every_figure_can_be_read_on_a_phone(name):
+    """A figure is shown as wide as the phone's page, so the narrower it is drawn, the larger its letters are."""
+    for figure, content in figures_of(name):
+        if figure == "fig-network":
+            continue  # drawn in pixels, and tested where it is drawn
+        if "<svg" in content:
+            points = float(re.search(r'<svg[^>]* width="([\d.]+)pt"', content)[1])
+        else:
+            with Image.open(io.BytesIO(base64.b64decode(content))) as image:
+                points = image.width / image.info["dpi"][0] * 72
+        assert LETTERS * min(1, PHONE / points) >= 8, figure
+    source = "\n".join("".join(cell["source"]) for cell in executed(name) if cell["cell_type"] == "code")
+    assert not [size for size in re.findall(r'font_?size"?[=:] ?([\d.]+)', source) if float(size) < LETTERS]

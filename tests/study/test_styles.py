@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import re
 
 import matplotlib.pyplot as plt
@@ -87,3 +88,16 @@ def test_lines_are_an_svg_and_pictures_are_dense_pixels():
     assert as_svg(drawing) == as_svg(drawing) and "<svg" in as_svg(drawing)
     with Image.open(io.BytesIO(as_png(picture))) as image:
         assert round(image.info["dpi"][0]) == 192 and abs(image.width - 2 * 192) < 40
+
+
+METHODS_AS = r'hue="(?:Learning|learning|Attention|Mask|Network)"|"hue": "(?:Learning|learning|Attention|Mask|Network)"'
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_no_chapter_chooses_the_colour_of_a_method(path):
+    """Nor takes the next one of the palette, which depends on the order of the rows."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        code = "".join(cell["source"]) if cell["cell_type"] == "code" else ""
+        assert not re.findall(r"""["']C\d["']|f["']C\{|palette="|colorblind""", code)
+        if re.search(METHODS_AS, code):
+            assert re.search(r"figures\.(lines|colours)\(", code), code
