@@ -24,7 +24,7 @@ pdf: book ## print the book into _build/book.pdf, by Chromium
 	@$(BIN)/python book/pdf.py
 
 test: book ## run all tests, those of the built book included
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(CORES)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $$(($(CORES) + 1)) --dist worksteal  # one more than cores: many tests wait for processes
 
 test-slurm: ## run the Snakefile on a Slurm cluster of one node: as root in a throw-away container
 	@tests/slurm/run.sh $(BIN)/python

@@ -53,7 +53,9 @@ def to_sources(button: Any) -> Any:
         return [to_sources(each) for each in button]
     if isinstance(button, dict):
         return {key: to_sources(value) for key, value in button.items()}
-    return button.replace("book/executed/", "notebooks/") if isinstance(button, str) else button
+    if isinstance(button, str) and button.startswith("https:"):  # not a file of the book itself
+        return button.replace("book/executed/", "notebooks/")
+    return button
 
 
 def lead_to_sources(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:

@@ -51,12 +51,11 @@ def test_another_address_is_refused_with_the_form_that_is_expected(url):
 
 def test_buttons_lead_to_the_notebooks_that_the_repository_holds():
     button = {"type": "group", "buttons": [{"url": f"{ADDRESS}/blob/main/book/executed/run.ipynb", "label": None}]}
-    context = {"header_buttons": [button]}
+    local = {"type": "link", "url": "../../_sources/book/executed/run.ipynb"}
+    context = {"header_buttons": [button, local]}
     address.lead_to_sources(None, "page", "page.html", context, None)
-    assert context["header_buttons"][0]["buttons"][0] == {
-        "url": f"{ADDRESS}/blob/main/notebooks/run.ipynb",
-        "label": None,
-    }
+    assert context["header_buttons"][0]["buttons"][0]["url"] == f"{ADDRESS}/blob/main/notebooks/run.ipynb"
+    assert context["header_buttons"][1] == local  # the download of the executed notebook
 
 
 @pytest.fixture

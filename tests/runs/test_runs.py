@@ -454,7 +454,7 @@ def test_papermill_leaves_the_same_record(finished, tmp_path):
         output
         for cell in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
         for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
+        if {"image/png", "image/svg+xml"} & output.get("data", {}).keys()
     ]
     assert len(pictures) == 3  # learning curves, masks, confusion matrix
 
