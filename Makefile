@@ -7,17 +7,22 @@ PROFILE ?= smoke
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 JOBS ?= $(if $(filter smoke study,$(PROFILE)),$(CORES),1)
 
-.PHONY: help book pdf test test-slurm reproduce lab lint lock clean
+.PHONY: help book translations pdf test test-slurm reproduce lab lint lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-book: $(READY) ## run the notebooks that changed and build the book into _build/html
+book: $(READY) ## run the notebooks that changed and build the book, English and Korean, into _build/html
 	@$(BIN)/ran tables > /dev/null
 	@$(BIN)/python book/explorer.py $(if $(NETWORK),--weights $(NETWORK))
 	@$(BIN)/python book/execute.py
+	@rm -rf _build/html/ko
 	@$(BIN)/jupyter-book build . -W --keep-going -n -q || \
 	  { rm -rf _build/.doctrees; echo "The book has faults, see above." >&2; exit 1; }  # a cached page repeats no warning
+	@$(BIN)/python book/translate.py build
+
+translations: $(READY) ## take what changed in the executed book into the catalogues, book/locale, and say what is to translate
+	@$(BIN)/python book/translate.py update
 
 pdf: book ## print the book into _build/book.pdf, by Chromium
 	@$(BIN)/jupyter-book build . --builder custom --custom-builder singlehtml -q > /dev/null

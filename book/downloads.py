@@ -3,12 +3,14 @@
 A notebook says in its first cell how to install what it needs, and a record is saved under the name of its run.
 """
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from bs4 import BeautifulSoup
+from lean import smaller
 from sphinx.application import Sphinx
 
 from ran.files import write_whole
@@ -35,10 +37,16 @@ def instruction(repository: str, title: str, home: str) -> str:
 
 
 def introduce(path: Path, text: str) -> None:
-    """Put the instruction before the first cell of a downloaded notebook, or a newer one in its place."""
+    """Put the instruction before the first cell of a downloaded notebook, or a newer one in its place.
+
+    Its figures are written smaller, with the same pixels.
+    """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell.get("id") != CELL]
     first = {"cell_type": "markdown", "id": CELL, "metadata": {}, "source": text.splitlines(keepends=True)}
+    for output in (output for cell in cells for output in cell.get("outputs", [])):
+        if figure := output.get("data", {}).get("image/png"):
+            output["data"]["image/png"] = base64.b64encode(smaller(base64.b64decode("".join(figure)))).decode()
     write_whole(path, json.dumps(notebook | {"cells": [first, *cells]}, indent=1, ensure_ascii=False) + "\n")
 
 

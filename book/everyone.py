@@ -10,6 +10,7 @@ from typing import Any
 
 from bs4 import BeautifulSoup
 from sphinx.application import Sphinx
+from sphinx.locale import _
 
 from ran.files import write_whole
 
@@ -29,11 +30,13 @@ others.</p></main></body></html>
 """
 
 
-def describe(html: BeautifulSoup, base: str = "") -> None:
+def describe(html: BeautifulSoup, base: str = "", language: str = "en") -> None:
     """Take the first paragraph as what search engines and previews say of the page.
 
-    A preview has a picture where the book's address `base` is known: it must have an address of its own.
+    A preview has a picture where the book's address `base` is known: it must have an address of its own. Editions in
+    other languages have the English book's.
     """
+    edition = f"/{language}/"
     paragraph = html.select_one("article section > p")
     if paragraph is None or html.head is None or html.select_one("meta[name=description]"):
         return
@@ -44,7 +47,10 @@ def describe(html: BeautifulSoup, base: str = "") -> None:
     said |= {"og:description": words, "twitter:card": "summary_large_image" if base else "summary"}
     if base:
         address = html.select_one("link[rel=canonical]")
-        said |= {"og:image": f"{base.rstrip('/')}/{PREVIEW}", "og:image:alt": PREVIEW_SHOWS}
+        said |= {
+            "og:image": f"{base.removesuffix(edition).rstrip('/')}/{PREVIEW}",
+            "og:image:alt": str(_(PREVIEW_SHOWS)),
+        }
         said |= {"og:url": str(address["href"])} if address else {}
     html.head.append(html.new_tag("meta", attrs={"name": "description", "content": words}))
     for name, content in said.items():
@@ -54,9 +60,9 @@ def describe(html: BeautifulSoup, base: str = "") -> None:
 def name_parts(html: BeautifulSoup) -> None:
     """Landmarks and names: each part of the page can be reached, and a button is called what it shows."""
     for sidebar in html.select("#pst-primary-sidebar"):
-        sidebar.attrs |= {"role": "region", "aria-label": "The book"}
+        sidebar.attrs |= {"role": "region", "aria-label": str(_("The book"))}
     for sidebar in html.select("#pst-secondary-sidebar"):
-        sidebar.attrs |= {"role": "region", "aria-label": "This page"}
+        sidebar.attrs |= {"role": "region", "aria-label": str(_("This page"))}
     for search in html.select("form.bd-search"):
         search["role"] = "search"
     for search in html.select(".search-button-field"):
@@ -73,7 +79,7 @@ def name_parts(html: BeautifulSoup) -> None:
     for arrow in html.select(".prev-next-area a[title]"):
         del arrow["title"]  # hides the title of the page that it leads to
     for nav in html.select("#jb-print-toc nav"):
-        nav["aria-label"] = "Contents of the printed page"
+        nav["aria-label"] = str(_("Contents of the printed page"))
     for extra in html.select("#ethical-ad-placement"):
         extra.decompose()
     for entry in html.select(".citation-list > .citation"):
@@ -95,10 +101,9 @@ def redirect(html: BeautifulSoup, language: str) -> bool:
     if refresh is None or html.body:
         return False
     target = str(refresh["content"]).partition("url=")[2]
-    head = (
-        f'<meta charset="utf-8"><title>This page has moved</title>{html.head.decode_contents() if html.head else html}'
-    )
-    body = f'<main><h1>This page has moved</h1><p><a href="{escape(target)}">It is here.</a></p></main>'
+    moved, here = _("This page has moved"), _("It is here.")
+    head = f'<meta charset="utf-8"><title>{moved}</title>{html.head.decode_contents() if html.head else html}'
+    body = f'<main><h1>{moved}</h1><p><a href="{escape(target)}">{here}</a></p></main>'
     html.clear()
     page = f'<html lang="{language}"><head>{head}</head><body>{body}</body></html>'
     html.append(BeautifulSoup(page, "html.parser"))
@@ -109,7 +114,7 @@ def mend(path: Path, language: str, base: str = "") -> None:
     """Do all of it to one page; a page that is mended already stays as it is."""
     html = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
     if not redirect(html, language):
-        describe(html, base)
+        describe(html, base, language)
         name_parts(html)
         mend_tables(html)
     write_whole(path, str(html))
