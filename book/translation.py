@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from babel.messages.pofile import read_po
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -59,6 +60,19 @@ def settle(app: Sphinx, config: Config) -> None:
         config.html_baseurl = f"{config.html_baseurl.rstrip('/')}/{config.language}/"
 
 
+def name_parts(app: Sphinx, config: Config) -> None:
+    """The parts of the book, in the sidebar: Sphinx translates captions before the table of contents is read."""
+    catalogue = LOCALE / config.language / "LC_MESSAGES" / f"{config.external_site_map.root.docname}.po"
+    if not catalogue.exists():
+        return
+    with catalogue.open("rb") as file:
+        said = read_po(file)
+    for document in config.external_site_map.values():
+        for tree in document.subtrees:
+            if tree.caption in said and said[tree.caption].string:
+                tree.caption = said[tree.caption].string
+
+
 def tell(app: Sphinx, doctree: nodes.document, page: str) -> None:
     """Say at the top of a page that is not translated that it is not."""
     if app.config.language == "en" or app.builder.format != "html":
@@ -73,5 +87,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Entry point for Sphinx."""
     app.add_search_language(SearchKorean)
     app.connect("config-inited", settle, priority=950)  # after the address of the book is known
+    app.connect("config-inited", name_parts, priority=950)  # after the table of contents is read
     app.connect("doctree-resolved", tell)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
