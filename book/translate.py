@@ -4,6 +4,7 @@ A catalogue, book/locale/LANGUAGE/LC_MESSAGES/PAGE.po, holds a page's messages, 
 notebooks; code, numbers, figures and outputs are those of the English book, and its files are shared.
 """
 
+import hashlib
 import re
 import shutil
 import subprocess
@@ -94,16 +95,30 @@ def messages() -> None:
     jupyter_book(settings, "gettext", "--builder", "custom", "--custom-builder", "gettext")
 
 
+def by_rule(message: str, words: dict[str, Any]) -> str:
+    """The translation of a message in which only numbers, names and the edition's `words` stand; else nothing.
+
+    Code writes such messages from records, and a new record makes new ones.
+    """
+    said = message
+    for pattern, replacement in words["words"]:
+        said = re.sub(pattern, replacement, said)
+    rest = re.sub("|".join(words["names"]), "", WORDLESS.sub("", said))
+    return "" if re.search(r"[A-Za-z]{2}", rest) else said
+
+
 def update() -> None:
     """Renew the catalogues of all translated pages: what changed in English is fuzzy, what left it obsolete."""
     messages()
     for language in languages():
-        for page in edition(language)["pages"]:
+        words = edition(language)
+        for page in words["pages"]:
             catalogue = read(language, page)
             catalogue.update(template(page))
             for message in catalogue:
-                if message.id and not message.string and not re.search(r"[A-Za-z]{2}", WORDLESS.sub("", message.id)):
-                    message.string = message.id
+                if message.id and (said := by_rule(message.id, words)):
+                    message.string = said
+                    message.flags.discard("fuzzy")
             write(language, page, catalogue)
             if found := faults(catalogue):
                 print(f"{language}: {page}: {len(found)} of {len(catalogue)} messages to translate")
@@ -199,12 +214,18 @@ def places(language: str) -> None:
         own.unlink()
 
 
+def fingerprint(language: str) -> str:
+    """What all pages of an edition depend on: when it changes, all are built anew."""
+    files = (LOCALE / language / "edition.yml", LOCALE / language / "LC_MESSAGES" / "sphinx.po")
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def build() -> None:
     """Build each edition and put it into the English book, which is built already."""
     for language in languages():
         words = edition(language)
         settings = {"language": language, "locale_dirs": ["book/locale"], "gettext_compact": False}
-        settings |= {"html_title": words["title"]} | words["settings"]
+        settings |= {"html_title": words["title"], "edition": fingerprint(language)} | words["settings"]
         jupyter_book(settings, language, "-W", "--keep-going", "-n")
         join(language)
         places(language)

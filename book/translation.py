@@ -85,6 +85,7 @@ def tell(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Entry point for Sphinx."""
+    app.add_config_value("edition", "", "env", str)  # a fingerprint, see translate.py
     app.add_search_language(SearchKorean)
     app.connect("config-inited", settle, priority=950)  # after the address of the book is known
     app.connect("config-inited", name_parts, priority=950)  # after the table of contents is read
