@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from bs4 import BeautifulSoup
-from lean import smaller
+from png import smaller
 from sphinx.application import Sphinx
 
 from ran.files import write_whole

@@ -116,7 +116,7 @@ def update() -> None:
             catalogue = read(language, page)
             catalogue.update(template(page))
             for message in catalogue:
-                if message.id and (said := by_rule(message.id, words)):
+                if message.id and (said := by_rule(str(message.id), words)):
                     message.string = said
                     message.flags.discard("fuzzy")
             write(language, page, catalogue)
