@@ -37,6 +37,7 @@ SPELT = {
     "16": "sixteen",
     "17": "seventeen",
     "0": "zero",
+    "0.5": "half",
 }
 
 
