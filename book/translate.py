@@ -5,6 +5,7 @@ notebooks; code, numbers, figures and outputs are those of the English book, and
 """
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
@@ -64,9 +65,18 @@ def jupyter_book(settings: dict[str, Any], name: str, *options: str) -> None:
 
 
 def template(page: str) -> Catalog:
-    """The messages of a page, as the last call of `messages` left them."""
+    """The messages of a page, as the last call of `messages` left them, and what its figures are described by.
+
+    Sphinx does not take the latter: a notebook's figures come into the page after its messages.
+    """
     with (BUILD / "gettext" / "_build" / "gettext" / f"{page}.pot").open("rb") as file:
-        return read_po(file)
+        catalogue = read_po(file)
+    notebook = ROOT / f"{page}.ipynb"
+    if notebook.exists():
+        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+            if alternative := cell["metadata"].get("mystnb", {}).get("image", {}).get("alt"):
+                catalogue.add(alternative)
+    return catalogue
 
 
 def read(language: str, page: str) -> Catalog:

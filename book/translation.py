@@ -54,6 +54,15 @@ class SearchKorean(SearchLanguage):
         return word.removesuffix(found)
 
 
+def translations(language: str, page: str) -> dict[str, str]:
+    """What a page's catalogue says, by the English."""
+    path = LOCALE / language / "LC_MESSAGES" / f"{page}.po"
+    if not path.exists():
+        return {}
+    with path.open("rb") as file:
+        return {str(each.id): str(each.string) for each in read_po(file) if each.id and each.string and not each.fuzzy}
+
+
 def settle(app: Sphinx, config: Config) -> None:
     """An edition stands in a folder of the book, and has that for its address."""
     if config.language != "en" and config.html_baseurl:
@@ -62,15 +71,10 @@ def settle(app: Sphinx, config: Config) -> None:
 
 def name_parts(app: Sphinx, config: Config) -> None:
     """The parts of the book, in the sidebar: Sphinx translates captions before the table of contents is read."""
-    catalogue = LOCALE / config.language / "LC_MESSAGES" / f"{config.external_site_map.root.docname}.po"
-    if not catalogue.exists():
-        return
-    with catalogue.open("rb") as file:
-        said = read_po(file)
+    said = translations(config.language, config.external_site_map.root.docname)
     for document in config.external_site_map.values():
         for tree in document.subtrees:
-            if tree.caption in said and said[tree.caption].string:
-                tree.caption = said[tree.caption].string
+            tree.caption = said.get(tree.caption, tree.caption)
 
 
 def tell(app: Sphinx, doctree: nodes.document, page: str) -> None:
@@ -83,6 +87,14 @@ def tell(app: Sphinx, doctree: nodes.document, page: str) -> None:
         section.insert(1, nodes.note("", nodes.paragraph("", words["fallback"]), classes=["fallback"]))
 
 
+def describe(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Translate what describes the figures of notebooks, which come into the page after Sphinx translated it."""
+    said = translations(app.config.language, page)
+    for image in doctree.findall(nodes.image):
+        if image.get("alt") in said:
+            image["alt"] = said[image["alt"]]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Entry point for Sphinx."""
     app.add_config_value("edition", "", "env", str)  # a fingerprint, see translate.py
@@ -90,4 +102,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", settle, priority=950)  # after the address of the book is known
     app.connect("config-inited", name_parts, priority=950)  # after the table of contents is read
     app.connect("doctree-resolved", tell)
+    app.connect("doctree-resolved", describe)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
