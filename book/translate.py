@@ -171,6 +171,16 @@ def alternates(html: BeautifulSoup, addresses: dict[str, str]) -> None:
         html.head.append(html.new_tag("link", attrs=attributes))  # type: ignore[union-attr]
 
 
+def relabel(html: BeautifulSoup, interface: dict[str, str]) -> None:
+    """Words of the theme and of notebooks that pass no catalogue."""
+    for name in ("title", "aria-label", "placeholder", "data-bs-title"):
+        for element in html.select(f"[{name}]"):
+            element[name] = interface.get(str(element[name]), str(element[name]))
+    for prompt in html.select("summary span"):
+        if (said := prompt.get_text(strip=True)) in interface:
+            prompt.string = interface[said]
+
+
 def join(language: str) -> None:
     """Put the built edition into its folder of the English book, and lead every page to its other language."""
     built, home, words = BUILD / language / "_build" / "html", HTML / language, edition(language)
@@ -201,9 +211,7 @@ def pair(page: Path, other: Path, language: str, mine: set[str], words: dict[str
         here, there = (str(link["href"]) for link in canonical if link)
         for html in (mended, english):
             alternates(html, {"en": here, language: there, "x-default": here})
-    for text in mended.select("summary span"):
-        if (said := text.get_text(strip=True)) in words["folds"]:
-            text.string = words["folds"][said]
+    relabel(mended, words["interface"])
     for widget in mended.select(".widget, noscript"):
         widget["lang"] = "en"  # its words come from scripts
     if mended.select_one(".fallback") and (article := mended.select_one("article")):
