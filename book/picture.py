@@ -47,7 +47,7 @@ def main() -> int:
     ship().save(static / "ship.png")
     Image.fromarray(np.hstack(list(finished.data.test.images[:SAMPLES].numpy()))).save(static / "cifar10_samples.png")
     figures.set_theme()
-    figures.masks_over_images(finished.network, finished.data).savefig(static / "attention.png", dpi=130)
+    figures.masks_over_images(finished.network, finished.data).savefig(static / "attention.png", dpi=192)
     return 0
 
 

@@ -140,7 +140,8 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
     def link(record: dict[str, Any], text: str) -> str:
         return f"{{download}}`{text} <{os.path.relpath(record['folder'] / 'record.json', page)}>`"
 
-    lines, study = [], []
+    lines: list[str] = []
+    study: dict[str, tuple[str, dict[str, Any]]] = {}  # by id: cells that differ in the data share a run
     for cell in table(name):
         what = ", ".join(label(value) for value in cell.varied.values())
         for record in (record for group in of_cell(cell, records) for record in group):
@@ -151,13 +152,14 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
                 f"{link(record, 'record')}\n",
                 "  ```bash\n  " + " \\\n      ".join(command) + "\n  ```\n",
             ]
-        study += [(what, record) for group in of_cell(cell, records, "study") for record in group]
+        varied = ", ".join(label(value) for field, value in cell.varied.items() if field != "dataset")  # it is `shapes`
+        study |= {record["id"]: (varied, record) for group in of_cell(cell, records, "study") for record in group}
     if study:
-        made = dict.fromkeys(escaped(f"{when(record)}, {describe(record['hardware'])}") for _, record in study)
-        linked = "; ".join(link(record, f"{what}, seed {record['config']['seed']}") for what, record in study)
-        narrow = PROFILES["study"].narrow
+        made = dict.fromkeys(escaped(f"{when(record)}, {describe(record['hardware'])}") for _, record in study.values())
+        linked = "; ".join(link(record, f"{what}, seed {record['config']['seed']}") for what, record in study.values())
+        narrow, (_, first) = PROFILES["study"].narrow, next(iter(study.values()))
         lines.append(
-            f"- **{STUDY}**, channels / {narrow}, schedule {length(study[0][1])}; {'; '.join(made)}. "
+            f"- **{STUDY}**, channels / {narrow}, schedule {length(first)}; {'; '.join(made)}. "
             f"Records: {linked}. The command runs what is missing:\n"
         )
         lines.append(f"  ```bash\n  ran run --table {name} --profile study\n  ```\n")
