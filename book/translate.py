@@ -176,7 +176,7 @@ def relabel(html: BeautifulSoup, interface: dict[str, str]) -> None:
     for name in ("title", "aria-label", "placeholder", "data-bs-title"):
         for element in html.select(f"[{name}]"):
             element[name] = interface.get(str(element[name]), str(element[name]))
-    for prompt in html.select("summary span"):
+    for prompt in html.select("summary p"):
         if (said := prompt.get_text(strip=True)) in interface:
             prompt.string = interface[said]
 

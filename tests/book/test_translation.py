@@ -199,7 +199,7 @@ def test_buttons_and_fields_are_named_in_korean():
     html = read_page(KOREAN / "book" / "executed" / "02_soft_mask.html")
     names = {str(each.get("aria-label") or each["title"]) for each in html.select("button[aria-label], button[title]")}
     assert names and all(re.search("[가-힣]", name) for name in names), names
-    assert "풀이 보기" in {each.get_text(strip=True) for each in html.select("summary span")}
+    assert "풀이 보기" in {each.get_text(strip=True) for each in html.select("summary p")}
 
 
 def test_the_parts_of_the_book_are_named_in_korean():
