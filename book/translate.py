@@ -117,21 +117,34 @@ def by_rule(message: str, words: dict[str, Any]) -> str:
     return "" if re.search(r"[A-Za-z]{2}", rest) else said
 
 
+def renewed(language: str, page: str) -> Catalog:
+    """A page's catalogue as the English book has it now: what changed is fuzzy, what is gone obsolete."""
+    catalogue, words = read(language, page), edition(language)
+    catalogue.update(template(page))
+    for message in catalogue:
+        if message.id and (said := by_rule(str(message.id), words)):
+            message.string = said
+            message.flags.discard("fuzzy")
+    return catalogue
+
+
 def update() -> None:
-    """Renew the catalogues of all translated pages: what changed in English is fuzzy, what left it obsolete."""
+    """Renew the catalogues of all translated pages, and say what is to translate."""
     messages()
     for language in languages():
-        words = edition(language)
-        for page in words["pages"]:
-            catalogue = read(language, page)
-            catalogue.update(template(page))
-            for message in catalogue:
-                if message.id and (said := by_rule(str(message.id), words)):
-                    message.string = said
-                    message.flags.discard("fuzzy")
+        for page in edition(language)["pages"]:
+            catalogue = renewed(language, page)
             write(language, page, catalogue)
             if found := faults(catalogue):
                 print(f"{language}: {page}: {len(found)} of {len(catalogue)} messages to translate")
+
+
+def lacking(language: str) -> list[str]:
+    """The listed pages that fall back to English in part, because English has changed since; each is named."""
+    pages = [page for page in edition(language)["pages"] if faults(renewed(language, page))]
+    for page in pages:
+        print(f"{language}: {page} is English in part: `make translations`, then translate what it names")
+    return pages
 
 
 def faults(catalogue: Catalog) -> list[str]:
@@ -240,9 +253,15 @@ def fingerprint(language: str) -> str:
 
 def build() -> None:
     """Build each edition and put it into the English book, which is built already."""
+    messages()
     for language in languages():
         words = edition(language)
-        settings = {"language": language, "locale_dirs": ["book/locale"], "gettext_compact": False}
+        settings: dict[str, Any] = {
+            "lacking": lacking(language),
+            "language": language,
+            "locale_dirs": ["book/locale"],
+            "gettext_compact": False,
+        }
         settings |= {"html_title": words["title"], "edition": fingerprint(language)} | words["settings"]
         jupyter_book(settings, language, "-W", "--keep-going", "-n")
         join(language)

@@ -78,13 +78,14 @@ def name_parts(app: Sphinx, config: Config) -> None:
 
 
 def tell(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    """Say at the top of a page that is not translated that it is not."""
+    """Say at the top of a page that is not translated, or not whole, that it is not."""
     if app.config.language == "en" or app.builder.format != "html":
         return
     words = edition(app.config.language)
     section = next(iter(doctree.findall(nodes.section)), None)
-    if page not in words["pages"] and section is not None:
-        section.insert(1, nodes.note("", nodes.paragraph("", words["fallback"]), classes=["fallback"]))
+    kind = "fallback" if page not in words["pages"] else "partial" if page in app.config.lacking else ""
+    if kind and section is not None:
+        section.insert(1, nodes.note("", nodes.paragraph("", words[kind]), classes=[kind]))
 
 
 def describe(app: Sphinx, doctree: nodes.document, page: str) -> None:
@@ -97,6 +98,7 @@ def describe(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Entry point for Sphinx."""
+    app.add_config_value("lacking", [], "env", list)  # pages that English has left behind
     app.add_config_value("edition", "", "env", str)  # a fingerprint, see translate.py
     app.add_search_language(SearchKorean)
     app.connect("config-inited", settle, priority=950)  # after the address of the book is known

@@ -89,9 +89,7 @@ def test_catalogues_are_whole():
     translate.messages()
     found = []
     for page in WORDS["pages"]:
-        catalogue = translate.read("ko", page)
-        catalogue.update(translate.template(page))
-        found += [f"{page}: {fault}" for fault in translate.faults(catalogue)]
+        found += [f"{page}: {fault}" for fault in translate.faults(translate.renewed("ko", page))]
     assert not found, "\n".join(found) + "\nRun `make translations`, then translate these in book/locale."
 
 
@@ -107,6 +105,15 @@ def test_what_changed_in_english_is_fuzzy_and_named():
         "missing: A wholly other sentence, about pictures",
         "obsolete: What nobody says any more.",
     ]
+
+
+def test_a_page_that_english_has_left_behind_is_named(monkeypatch, capsys):
+    changed = translate.template("book/glossary")
+    changed.add("A term that came yesterday.")
+    real = translate.template
+    monkeypatch.setattr(translate, "template", lambda page: changed if page == "book/glossary" else real(page))
+    assert "book/glossary" in translate.lacking("ko")
+    assert "ko: book/glossary is English in part" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("page", WORDS["pages"])
