@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -145,12 +146,13 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
     for cell in table(name):
         what = ", ".join(label(value) for value in cell.varied.values())
         for record in (record for group in of_cell(cell, records) for record in group):
-            command = textwrap.wrap(record["command"], 100, break_long_words=False, break_on_hyphens=False)
+            options = re.sub(r"-p (\S+) ", "-p\0\\1\0", record["command"])  # no line ends within one
+            command = textwrap.wrap(options, 72, break_long_words=False, break_on_hyphens=False)
             lines += [
                 f"- **{what}**: {record['test_error']:.2f}%, {length(record)}, seed {record['config']['seed']}; "
                 f"{escaped(describe(record['hardware']))}; {record['wall_seconds']:,.0f} s; {escaped(when(record))}; "
                 f"{link(record, 'record')}\n",
-                "  ```bash\n  " + " \\\n      ".join(command) + "\n  ```\n",
+                "  ```bash\n  " + " \\\n      ".join(command).replace("\0", " ") + "\n  ```\n",
             ]
         varied = ", ".join(label(value) for field, value in cell.varied.items() if field != "dataset")  # it is `shapes`
         study |= {record["id"]: (varied, record) for group in of_cell(cell, records, "study") for record in group}

@@ -390,6 +390,12 @@ def test_no_page_shows_a_traceback(page):
     assert not html.select(".traceback")
 
 
+def test_no_page_shows_an_object_in_place_of_what_it_holds(page):
+    _, html = page
+    shown = [output.get_text().strip() for output in html.select(".cell_output pre")]
+    assert not [text for text in shown if re.fullmatch(r"<[\w.]+ (object|Figure).*>", text)]
+
+
 def test_pictures_have_alternative_texts(page):
     _, html = page
     for picture in html.select("article img"):

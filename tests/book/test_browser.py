@@ -126,13 +126,37 @@ def test_icons_have_their_shapes(visit, name):
     page.close()
 
 
-def test_paper_cuts_no_code_and_has_no_empty_frames(visit):
-    page, _, _ = visit(HTML / "book" / "executed" / "03_attention_module.html")
+CUT = "(all) => all.filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.textContent)"
+
+
+@pytest.mark.parametrize("name", ["03_attention_module", "06_arl_against_nal"])
+def test_paper_cuts_no_code_and_has_no_empty_frames(visit, name):
+    page, _, _ = visit(HTML / "book" / "executed" / f"{name}.html")
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 700, "height": 1000})
-    cut = "(all) => all.filter((each) => each.scrollWidth > each.clientWidth + 1).map((each) => each.textContent)"
-    assert page.locator("pre").evaluate_all(cut) == []
-    assert not [frame for frame in page.locator(".widget").all() if frame.is_visible()]
+    assert page.locator("pre").evaluate_all(CUT) == []
+    empty = page.locator(".widget, .tag_hide-input details").all()
+    assert empty and not [frame for frame in empty if frame.is_visible()]
+    solutions = page.locator(".tag_hide-cell pre").all()
+    assert all(code.is_visible() for code in solutions) and bool(solutions) == (name == "03_attention_module")
+    page.close()
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("name", ["book/running", "book/your_pictures", "book/executed/10_state_of_the_art"])
+def test_a_command_is_shown_whole(visit, name, width):
+    page, _, _ = visit(HTML / f"{name}.html")
+    page.set_viewport_size({"width": width, "height": 900})
+    commands = page.locator(".highlight-bash pre")
+    assert commands.count() and commands.evaluate_all(CUT) == []
+    page.close()
+
+
+def test_no_sign_is_asked_of_a_font_that_is_left_out(visit):
+    page, _, _ = visit(HTML / "book" / "references.html")
+    links = page.locator("article a.github")
+    sign = "(all) => all.map((each) => getComputedStyle(each, '::before').content)"
+    assert links.count() and set(links.evaluate_all(sign)) == {"none"}
     page.close()
 
 

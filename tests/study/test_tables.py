@@ -137,6 +137,21 @@ def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
     assert "--profile study" not in text  # of which there is no record
 
 
+def test_a_command_breaks_between_options_and_fits_a_page(results, tmp_path):
+    results(record())
+    block = provenance("arl_vs_nal", all_records(tmp_path)).split("```bash\n")[1].split("```")[0]
+    lines = [line.strip().removesuffix(" \\") for line in block.splitlines() if line.strip()]
+    assert len(lines) > 1 and max(map(len, lines)) <= 76
+    assert all(line.startswith("-p ") and len(line.split()) % 3 == 0 for line in lines[1:])  # whole options
+
+
+def test_a_run_of_the_study_is_listed_once_and_without_a_set_that_it_is_not_of(results, tmp_path):
+    results(a_record(replace(STUDIED, network="attention-92"), 50.0))
+    text = provenance("cifar", all_records(tmp_path))  # its cells are on CIFAR-10 and CIFAR-100
+    assert text.count("/record.json") == 1
+    assert "{download}`Attention\u201192, seed 0 <" in text
+
+
 def test_other_data_variants_and_subsets_do_not_count(results):
     others = (record(mask="local-convolutions"), record(train_images=500), record(noise=0.1))
     table = results(record(dataset="shapes"), *others)
