@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 import pytest
-from png import smaller
 from execute import in_contents
 from PIL import Image
+from png import smaller
 
 from ran.files import ROOT
 
