@@ -3,14 +3,12 @@
 A notebook says in its first cell how to install what it needs, and a record is saved under the name of its run.
 """
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from bs4 import BeautifulSoup
-from png import smaller
 from sphinx.application import Sphinx
 
 from ran.files import write_whole
@@ -37,16 +35,17 @@ def instruction(repository: str, title: str, home: str) -> str:
 
 
 def introduce(path: Path, text: str) -> None:
-    """Put the instruction before the first cell of a downloaded notebook, or a newer one in its place.
+    """Put the instruction before the first cell of a downloaded notebook, in place of the general one of its source.
 
-    Its figures are written smaller, with the same pixels.
+    Outputs stay on the page: a notebook is taken to be run, and its figures would double the weight of the book.
     """
     notebook = json.loads(path.read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell.get("id") != CELL]
+    for cell in cells:
+        cell["metadata"].pop("papermill", None)
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
     first = {"cell_type": "markdown", "id": CELL, "metadata": {}, "source": text.splitlines(keepends=True)}
-    for output in (output for cell in cells for output in cell.get("outputs", [])):
-        if figure := output.get("data", {}).get("image/png"):
-            output["data"]["image/png"] = base64.b64encode(smaller(base64.b64decode("".join(figure)))).decode()
     write_whole(path, json.dumps(notebook | {"cells": [first, *cells]}, indent=1, ensure_ascii=False) + "\n")
 
 

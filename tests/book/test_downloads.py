@@ -62,7 +62,15 @@ def test_buttons_lead_to_the_notebooks_that_the_repository_holds():
 def built(tmp_path):
     """A built book of one page with one download, and the app that says so."""
     (tmp_path / "_sources").mkdir()
-    cells = [{"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["# A page"]}]
+    general = {"cell_type": "markdown", "id": "how-to-run", "metadata": {}, "source": ["make lab"]}
+    page = {"cell_type": "markdown", "id": "a", "metadata": {}, "source": ["# A page"]}
+    drawn = {
+        "cell_type": "code",
+        "id": "b",
+        "metadata": {"papermill": {}, "tags": ["hide-input"]},
+        "source": ["plot()"],
+    }
+    cells = [general, page, drawn | {"execution_count": 1, "outputs": [{"output_type": "display_data", "data": {}}]}]
     (tmp_path / "_sources" / "page.ipynb").write_text(json.dumps({"cells": cells, "nbformat": 4}))
     (tmp_path / "_downloads" / "x").mkdir(parents=True)
     (tmp_path / "_downloads" / "x" / "record.json").write_text('{"id": "attention-56-arl"}')
@@ -83,7 +91,9 @@ def test_a_downloaded_notebook_says_first_how_to_install_what_it_needs(built):
         downloads.finish(built, None)
         first, *others = json.loads((built.outdir / "_sources" / "page.ipynb").read_text())["cells"]
         assert said in "".join(first["source"]) and "pip install -e" in "".join(first["source"])
-        assert [cell["id"] for cell in others] == ["a"]  # once, however often the book is built
+        assert [cell["id"] for cell in others] == ["a", "b"]  # once, however often the book is built
+        assert (others[1]["outputs"], others[1]["execution_count"]) == ([], None)
+        assert others[1]["metadata"] == {"tags": ["hide-input"]} and others[1]["source"] == ["plot()"]
 
 
 def test_a_record_is_saved_under_the_name_of_its_run(built):

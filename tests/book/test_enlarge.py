@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from execute import in_contents
 from PIL import Image
-from png import smaller
+from enlarge import smaller
 
 from ran.files import ROOT
 
