@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 import pytest
+from enlarge import smaller
 from execute import in_contents
 from PIL import Image
-from enlarge import smaller
 
 from ran.files import ROOT
 
