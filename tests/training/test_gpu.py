@@ -24,8 +24,10 @@ from ran.training import (
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
-    # torch.compile hides its own warnings, unless they are errors; and the debug mode of synchronisation gives one
-    pytest.mark.filterwarnings("default"),
+    # what PyTorch warns itself of: torch.compile hides these, unless they are errors; the last is of set_sync_debug_mode
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method. is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning"),
 ]
 GPU = torch.device("cuda")
 SCHEDULE = Schedule("brief", batch_size=16, learning_rate=0.05, epochs=2, drops=(0.25, 0.5))
