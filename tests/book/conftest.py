@@ -3,11 +3,11 @@
 import shutil
 
 import pytest
+from pdf import BROWSERS
 
 from ran.files import ROOT
 
 HTML = ROOT / "_build" / "html"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 @pytest.fixture(scope="session")

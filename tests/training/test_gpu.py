@@ -24,7 +24,7 @@ from ran.training import (
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
-    # what PyTorch warns itself of: torch.compile hides these, unless they are errors; the last is of set_sync_debug_mode
+    # PyTorch's own: torch.compile hides the first two, unless they are errors; the last is of set_sync_debug_mode
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method. is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"),
     pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype:UserWarning"),
