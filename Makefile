@@ -7,7 +7,7 @@ PROFILE ?= smoke
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 JOBS ?= $(if $(filter smoke study,$(PROFILE)),$(CORES),1)
 
-.PHONY: help book translations pdf test test-slurm reproduce lab lint lock clean
+.PHONY: help book translations pdf test test-book test-slurm reproduce lab lint lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -28,8 +28,14 @@ pdf: book ## print the book into _build/book.pdf, by Chromium
 	@$(BIN)/jupyter-book build . --builder custom --custom-builder singlehtml -q > /dev/null
 	@$(BIN)/python book/pdf.py
 
-test: book ## run all tests, those of the built book included
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $$(($(CORES) + 1)) --dist worksteal  # one more than cores: many tests wait for processes
+# one process more than cores: many tests wait for processes
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $$(($(CORES) + 1)) --dist worksteal
+
+test: $(READY) ## test the package, in three minutes
+	@$(PYTEST) --ignore tests/book
+
+test-book: book ## test the built book, every page of it in a browser
+	@$(PYTEST) tests/book
 
 test-slurm: ## run the Snakefile on a Slurm cluster of one node: as root in a throw-away container
 	@tests/slurm/run.sh $(BIN)/python

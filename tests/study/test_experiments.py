@@ -119,7 +119,10 @@ def test_tables_are_made_only_where_records_are(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_cells_that_fail_alike_are_named_together(tmp_path, capsys):
+def test_cells_that_fail_alike_are_named_together(tmp_path, capsys, monkeypatch):
+    """The processes of the cells end as those without their data do, which test_queue.py shows."""
+    fails = "import sys; sys.stdin.readline(); print(\"FileNotFoundError: 'cifar10' is not in 'data'\"); sys.exit(1)"
+    monkeypatch.setattr("ran.study.queue.START", fails)
     environment = ["--data-root", str(tmp_path), "--results", str(tmp_path / "runs")]
     assert main(["run", "--table", "mask_structures", *environment]) == 1
     said = capsys.readouterr().err.strip().splitlines()

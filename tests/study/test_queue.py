@@ -27,20 +27,7 @@ def tiny(seed, epochs=1):
     return RunConfig(epochs=epochs, train_images=32, seed=seed, narrow=4)
 
 
-def test_a_failed_cell_does_not_stop_the_others(tmp_path):
-    environment, lines = Environment(results=str(tmp_path)), []
-    missing = RunConfig(dataset="cifar10")
-    unfinished = work_through(
-        [missing, tiny(0)], Environment(data_root=str(tmp_path), results=str(tmp_path)), None, lines.append
-    )
-    assert list(unfinished) == [missing.id] and "FileNotFoundError" in unfinished[missing.id]
-    assert (environment.folder(tiny(0)) / "record.json").is_file()
-    lines.clear()
-    assert work_through([tiny(0)], environment, None, lines.append) == {}
-    assert lines == []  # nothing is loaded or said for what is recorded
-
-
-def test_processes_side_by_side_leave_the_same_records(tmp_path):
+def test_processes_side_by_side_leave_the_same_records_and_one_that_fails_stops_no_other(tmp_path):
     alone, beside = (Environment(results=str(tmp_path / name), data_root=str(tmp_path)) for name in ("alone", "beside"))
     runs = [RunConfig(dataset="cifar10"), tiny(0), tiny(1)]  # the first fails: its data are not there
     threads = torch.get_num_threads()
@@ -57,6 +44,9 @@ def test_processes_side_by_side_leave_the_same_records(tmp_path):
         assert records[0]["confusion"] == records[1]["confusion"]
         assert records[0]["epochs"][0]["train_loss"] == records[1]["epochs"][0]["train_loss"]
         assert records[0]["hardware"] == records[1]["hardware"]
+    lines = []
+    assert work_through(runs[1:], beside, None, lines.append) == {}
+    assert lines == []  # nothing is loaded or said for what is recorded
 
 
 def test_jobs_side_by_side_stop_in_time(tmp_path):

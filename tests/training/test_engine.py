@@ -48,11 +48,11 @@ def silent(_):
     pass
 
 
-# compilation is PyTorch's; "aot_eager" traces forward and backward pass as it does, and generates no code
-@pytest.fixture(scope="module")
-def compiled():
-    """The networks' twins, the counters of what was compiled, and one training step of each and of the network."""
-    found = {}
+def test_a_compiled_twin_computes_the_same_and_its_units_of_one_kind_are_compiled_once():
+    """Compilation is PyTorch's; "aot_eager" traces forward and backward pass as it does, and generates no code.
+
+    The kinds are a stage's first unit, and the others at each size of its mask: 1 + 4, 1 + 3 and 1 + 2, at any depth.
+    """
     for name in ("attention-56", "attention-92"):
         torch._dynamo.reset()
         network = new(name).double()
@@ -64,27 +64,13 @@ def compiled():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # the compiler looks at .grad of features, and is warned for it
                 nn.functional.cross_entropy(called.train()(images), torch.arange(4)).backward()
-        found[name] = (network, alike, counter.frame_count)
-    return found
-
-
-def test_a_compiled_twin_has_the_same_weights_and_computes_the_same(compiled):
-    for network, alike, _ in compiled.values():
+        assert counter.frame_count == 12
         pairs = zip(network.named_parameters(), alike.parameters(), strict=True)
         for (name, mine), its in pairs:  # the twin's gradients are the network's: they are one memory
             torch.testing.assert_close(mine.grad, its.grad, msg=name)
         for (name, mine), its in zip(network.named_buffers(), alike.buffers(), strict=True):
             torch.testing.assert_close(mine, its, msg=name)
-
-
-def test_units_of_one_kind_are_compiled_once(compiled):
-    """A stage's first unit, and the others at each size of its mask: 1 + 4, 1 + 3 and 1 + 2 kinds, at any depth."""
-    assert [count for _, _, count in compiled.values()] == [12, 12]
-
-
-def test_the_network_itself_stays_as_written(compiled):
-    network, *_ = compiled["attention-56"]
-    assert all(module._compiled_call_impl is None for module in network.modules())
+        assert all(module._compiled_call_impl is None for module in network.modules())  # it stays as written
 
 
 @pytest.mark.parametrize("piece", [each.name for each in fields(Engine) if each.name not in ("graphed", "compiled")])
