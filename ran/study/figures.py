@@ -1,6 +1,7 @@
 """The figures of the book: learning curves, masks, probes, gradients, confusion matrices, as matplotlib Figures."""
 
 import textwrap
+from itertools import pairwise
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -36,6 +37,7 @@ __all__ = [
     "soft_masks",
     "style",
     "test_curves",
+    "whole_training",
 ]
 
 
@@ -54,6 +56,29 @@ def learning_curves(record: dict[str, Any]) -> Figure:
         panel.xaxis.get_major_locator().set_params(integer=True)
         panel.legend()
     figure.suptitle(f"{record['id']}")
+    return figure
+
+
+def whole_training(record: dict[str, Any], published: float) -> Figure:
+    """Training and test error (%) against epoch for one record, on a logarithmic axis, beside the paper's test error.
+
+    A vertical line stands after the last epoch that began with one learning rate, and says the next one.
+    """
+    epochs = record["epochs"]
+    numbers, method = [epoch["epoch"] for epoch in epochs], line(label(record["config"]["attention"]))
+    figure, axes = plt.subplots(figsize=(WIDTH, 3.6), layout="constrained")
+    for part, other in (("train", {"ls": ":"}), ("test", {"ls": "-"})):
+        errors = [epoch[f"{part}_error"] for epoch in epochs]
+        axes.plot(numbers, errors, **method | other | {"marker": "", "lw": 1.5}, label=part)
+    axes.axhline(published, color="0.3", ls="--", lw=1, label=f"test, paper: {published:.2f}")
+    for before, after in pairwise(epochs):
+        if after["learning_rate"] < before["learning_rate"]:
+            axes.axvline(before["epoch"] + 0.5, color="0.6", lw=1)
+            place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "va": "top"}
+            axes.text(before["epoch"] + 2.5, 0.97, f"rate {after['learning_rate']:g}", **place)
+    axes.set(xlabel="epoch", ylabel="error (%), logarithmic", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.legend(loc="lower left")
     return figure
 
 

@@ -41,7 +41,7 @@ def length(record: dict[str, Any]) -> str:
     epochs, iterations = record["schedule"].get("epochs"), record["schedule"].get("iterations")
     count = len(record["epochs"]) if epochs else iterations
     unit = "epoch" if epochs else "iteration"
-    return f"{record['config']['schedule']}, {count} {unit}{'s' if count != 1 else ''}"
+    return f"{record['config']['schedule']}, {count:,} {unit}{'s' if count != 1 else ''}"
 
 
 def label(value: Any) -> str:
@@ -61,6 +61,11 @@ def describe(hardware: dict[str, Any]) -> str:
     return f"{hardware['name']}, {hardware['threads']} thread{'s' if hardware['threads'] > 1 else ''}"
 
 
+def machines(record: dict[str, Any]) -> str:
+    """The processors that a run was trained on, in the order of its sessions."""
+    return "; ".join(dict.fromkeys(describe(each["hardware"]) for each in record.get("sessions", [record])))
+
+
 def summary(record: dict[str, Any]) -> pd.DataFrame:
     """The main facts of a record as a table of text, with the columns `question` and `answer`."""
     data, schedule = record["dataset"], record["schedule"]
@@ -78,7 +83,7 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
         "wall time": f"{record['wall_seconds']:.0f} s",
         "speed": f"{record['images_per_second']:.0f} images/s in training"
         + (f", on {devices} devices together" if (devices := record.get("devices", 1)) > 1 else ""),
-        "hardware": f"{describe(record['hardware'])}; {record['precision']}",
+        "hardware": f"{machines(record)}; {record['precision']}",
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
         "date": when(record),
         "commit": f"{record['git']['commit']}{' and later changes' if record['git']['changed'] else ''}",

@@ -4,7 +4,8 @@ import json
 import os
 import re
 import textwrap
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, mode, stdev
@@ -15,7 +16,7 @@ import pandas as pd
 from ran.files import ROOT
 from ran.runs import RunConfig
 from ran.study.experiments import OWN, PROFILES, TABLES, Cell, table
-from ran.study.labels import HEADINGS, describe, escaped, label, length, when
+from ran.study.labels import HEADINGS, escaped, label, length, machines, when
 from ran.training import Schedule
 
 NOT_RUN = "not run"
@@ -43,41 +44,64 @@ def schedule_settings(record: dict[str, Any]) -> str:
     return json.dumps([record["config"]["schedule"], schedule, len(record["epochs"])], sort_keys=True)
 
 
+def _varied(cell: Cell) -> dict[str, str]:
+    return {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
+
+
 def mean_error(group: Records) -> str:
     """Mean test error in % of runs that differ only in the seed, with ± standard deviation if there are several."""
     errors = [record["test_error"] for record in group]
     return f"{mean(errors):.2f}" + (f" ± {stdev(errors):.2f}" if len(errors) > 1 else "")
 
 
-def beside_paper(name: str, records: Records) -> pd.DataFrame:
-    """The table `name` with the paper's and the recorded test errors in %.
+def _by_source(cells: Sequence[Cell], records: Records) -> Iterator[tuple[Cell, str, Records]]:
+    """The recorded groups of the cells (see `of_cell`), each with its source: a schedule and its length, or the study.
 
-    Every cell has one row per recorded schedule. Runs that differ only in the seed share a row, as mean ± standard
-    deviation. The last column is the small study; it is left out if no cell has a record of it. A run of the study that
-    belongs to several cells, which differ in the data set, stands in the first. Cells without a record are left out
-    (see `planned`), unless no cell has one.
+    Schedules with the same name and length and different settings are numbered. Where the cells vary the schedule, a
+    source is the length alone.
     """
-    rows, studied = [], set()
-    for cell in table(name):
-        same = cell.config("study").id in studied
-        studied.add(cell.config("study").id)
-        small = [] if same else of_cell(cell, records, "study")
-        study = mean_error(small[0]) if small else NOT_RUN
-        for group in of_cell(cell, records) or [[]]:
-            rows.append(
-                {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
-                | ({} if cell.error is None else {"Paper": f"{cell.error:.2f}"})
-                | {
-                    "Recorded": mean_error(group) if group else NOT_RUN,
-                    "Schedule": length(group[0]) if group else "",
-                    "Seeds": ", ".join(str(record["config"]["seed"]) for record in group),
-                    STUDY: study,
-                }
-            )
-    frame = pd.DataFrame(rows)
-    known = (frame[["Recorded", STUDY]] != NOT_RUN).any(axis=1)
-    frame = frame[known] if known.any() else frame
-    return frame if (frame[STUDY] != NOT_RUN).any() else frame.drop(columns=STUDY)
+    called: dict[tuple[str, str], list[str]] = {}  # schedules by what they are called, each with all its settings
+    for cell in cells:
+        for profile in ("short", "study"):
+            for group in of_cell(cell, records, profile):
+                name, _, long = length(group[0]).partition(", ")
+                varied = name if "schedule" in cell.varied else ""
+                source = STUDY if profile == "study" else f"Recorded: {long if varied else f'{name}, {long}'}"
+                same = called.setdefault((source, varied), [])
+                if (settings := schedule_settings(group[0])) not in same:
+                    same.append(settings)
+                number = same.index(settings)
+                yield cell, f"{source} ({number + 1})" if number else source, group
+
+
+def beside_paper(name: str, records: Records) -> pd.DataFrame:
+    """The table `name` with the paper's and the recorded test errors in %: a row for each cell that has a record.
+
+    Runs of different length never share a column: each recorded schedule has its own, the longest first, and the last
+    is the small study. Runs that differ only in the seed are one number, as mean ± standard deviation. A run of the
+    study that belongs to several cells, which differ in the data set, stands in the first. Cells without a record are
+    left out (see `planned`), unless no cell has one.
+    """
+    cells = table(name)
+    found: dict[int, dict[str, str]] = {}
+    epochs: dict[str, int] = {}
+    studied = set()
+    for cell, source, group in _by_source(cells, records):
+        if source.startswith(STUDY) and group[0]["id"] in studied:
+            continue
+        studied.add(group[0]["id"])
+        seeds = f" ({len(group)} seeds)" if len(group) > 1 else ""
+        found.setdefault(cells.index(cell), {})[source] = mean_error(group) + seeds
+        epochs[source] = len(group[0]["epochs"])
+    columns = sorted(epochs, key=lambda source: (source.startswith(STUDY), -epochs[source]))
+    rows = [
+        _varied(cell)
+        | ({} if cell.error is None else {"Paper": f"{cell.error:.2f}"})
+        | {source: found.get(number, {}).get(source, NOT_RUN) for source in columns or ["Recorded"]}
+        for number, cell in enumerate(cells)
+        if number in found or not found
+    ]
+    return pd.DataFrame(rows)
 
 
 def planned(name: str, records: Records) -> str:
@@ -107,28 +131,24 @@ def planned(name: str, records: Records) -> str:
 def errors(name: str, records: Records) -> pd.DataFrame:
     """The table `name` in long form, for plots: the cell's fields, `source`, `error` in %, and `seed`.
 
-    `source` is a category in this order: the paper, if it has a number; every recorded schedule; the small study.
-    Schedules with the same name and different settings are numbered.
+    `source` is a category in this order: the paper, if it has a number; every recorded schedule; the small study. A
+    schedule that only one cell was run with is left out: it compares nothing.
     """
     rows: list[dict[str, Any]] = []
-    called: dict[str, list[str]] = {}  # schedules by what they are called, each with all its settings
-    for cell in table(name):
-        varied: dict[str, Any] = {HEADINGS[key]: label(value) for key, value in cell.varied.items()}
+    cells, compared = table(name), Counter[str]()
+    for cell in cells:
         if cell.error is not None:
-            rows.append(varied | {"source": "paper", "error": cell.error, "seed": None})
-        for profile in ("short", "study"):
-            for record in (record for group in of_cell(cell, records, profile) for record in group):
-                source = STUDY.lower() if profile == "study" else f"recorded: {length(record)}"
-                same = called.setdefault(source, [])
-                if (settings := schedule_settings(record)) not in same:
-                    same.append(settings)
-                if number := same.index(settings):
-                    source += f" ({number + 1})"
-                rows.append(
-                    varied | {"source": source, "error": record["test_error"], "seed": record["config"]["seed"]}
-                )
-    frame = pd.DataFrame(rows)
-    order = sorted(frame.source.unique(), key=lambda source: (source != "paper", source == STUDY.lower()))
+            rows.append(_varied(cell) | {"source": "paper", "error": cell.error, "seed": None})
+    for cell, named, group in _by_source(cells, records):
+        source = named[0].lower() + named[1:]
+        compared[source] += 1
+        for record in group:
+            rows.append(
+                _varied(cell) | {"source": source, "error": record["test_error"], "seed": record["config"]["seed"]}
+            )
+    kept = [row for row in rows if compared[row["source"]] != 1]
+    frame = pd.DataFrame(kept, columns=[*_varied(cells[0]), "source", "error", "seed"])
+    order = sorted(frame.source.unique(), key=lambda source: (source != "paper", source.startswith(STUDY.lower())))
     return frame.assign(source=pd.Categorical(frame.source, order))
 
 
@@ -150,14 +170,14 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
             command = textwrap.wrap(options, 72, break_long_words=False, break_on_hyphens=False)
             lines += [
                 f"- **{what}**: {record['test_error']:.2f}%, {length(record)}, seed {record['config']['seed']}; "
-                f"{escaped(describe(record['hardware']))}; {record['wall_seconds']:,.0f} s; {escaped(when(record))}; "
+                f"{escaped(machines(record))}; {record['wall_seconds']:,.0f} s; {escaped(when(record))}; "
                 f"{link(record, 'record')}\n",
                 "  ```bash\n  " + " \\\n      ".join(command).replace("\0", " ") + "\n  ```\n",
             ]
         varied = ", ".join(label(value) for field, value in cell.varied.items() if field != "dataset")  # it is `shapes`
         study |= {record["id"]: (varied, record) for group in of_cell(cell, records, "study") for record in group}
     if study:
-        made = dict.fromkeys(escaped(f"{when(record)}, {describe(record['hardware'])}") for _, record in study.values())
+        made = dict.fromkeys(escaped(f"{when(record)}, {machines(record)}") for _, record in study.values())
         linked = "; ".join(link(record, f"{what}, seed {record['config']['seed']}") for what, record in study.values())
         narrow, (_, first) = PROFILES["study"].narrow, next(iter(study.values()))
         lines.append(

@@ -41,6 +41,16 @@ def test_learning_curves_are_those_of_their_part(record):
     assert lines(axes) == {"one": [20, 19, 18]}
 
 
+def test_a_whole_training_says_where_its_rate_drops(record):
+    rates = {0: 0.1, 1: 0.1, 2: 0.01}
+    epochs = [epoch | {"learning_rate": rates[number]} for number, epoch in enumerate(record["epochs"])]
+    (axes,) = figures.whole_training(record | {"epochs": epochs}, 5.52).axes
+    drawn = lines(axes)
+    assert (drawn["train"], drawn["test"], drawn["test, paper: 5.52"]) == ([10, 9, 8], [20, 19, 18], [5.52, 5.52])
+    assert [text.get_text() for text in axes.texts] == ["rate 0.01"]
+    assert [list(line.get_xdata()) for line in axes.get_lines()][-1] == [2.5, 2.5]
+
+
 def test_a_confusion_matrix_is_in_percent_of_the_true_class(record):
     """Of four of class a, one is called b; all six of class b are right."""
     axes = figures.confusion_matrix(record | {"confusion": [[3, 1], [0, 6]]}).axes[0]

@@ -1,6 +1,7 @@
 """Tables: the paper's number beside the recorded one, from records alone."""
 
 import json
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -17,6 +18,7 @@ from ran.study.tables import STUDY
 
 CONFIG = RunConfig(dataset="cifar10", schedule="short", epochs=2, seed=4)
 STUDIED = RunConfig(narrow=2, schedule="short", epochs=12)
+SHORT = "Recorded: short, 2 epochs"
 
 
 def record(error=12.344, changed=None, **fields):
@@ -40,11 +42,9 @@ def test_a_record_stands_beside_the_papers_number(results):
     every = ["5.89", "5.52", "5.35", "4.99", "5.57", "4.44", "7.18", "4.31"]
     assert results()["Paper"].tolist() == every  # nothing is recorded
     table = results(record())
-    assert table[["Paper", "Recorded"]].to_numpy().tolist() == [["5.52", "12.34"]]
-    row = table.iloc[0].to_dict()
-    assert (row["Network"], row["Learning"]) == ("Attention\u201156", "ARL")
-    assert (row["Schedule"], row["Seeds"]) == ("short, 2 epochs", "4")
-    assert STUDY not in table  # of which there is no record
+    assert table.to_dict("records") == [  # and no column of the study, of which there is no record
+        {"Network": "Attention\u201156", "Learning": "ARL", "Paper": "5.52", SHORT: "12.34"}
+    ]
 
 
 def test_one_run_stands_in_all_its_tables(results):
@@ -53,23 +53,24 @@ def test_one_run_stands_in_all_its_tables(results):
         ("mask_structures", "Mask", "encoder\u2011decoder"),
     ):
         table = results(table=name) if name == "mask_structures" else results(record(), table=name)
-        assert table.set_index(column)["Recorded"].to_dict()[label] == "12.34"
+        assert table.set_index(column)[SHORT].to_dict()[label] == "12.34"
         assert len(table) == 1
 
 
 def test_seeds_are_averaged_and_schedules_kept_apart(results):
     other_seed, longer = record(14.34, seed=5), record(9.0, epochs=30)
     other_rate = record(20.0, {"learning_rate": 9.0})
-    table = results(record(), other_seed, longer, other_rate)
-    rows = table[(table.Network == "Attention\u201156") & (table.Learning == "ARL")].set_index("Schedule")
-    assert rows.loc["short, 2 epochs", "Recorded"].tolist() == ["13.34 ± 1.41", "20.00"]
-    assert rows.loc["short, 2 epochs", "Seeds"].tolist() == ["4, 5", "4"]
-    assert rows.loc["short, 30 epochs", "Recorded"] == "9.00"
+    paper = RunConfig(dataset="cifar10", schedule="paper", attention="nal")
+    table = results(record(), other_seed, longer, other_rate, a_record(paper, 5.8), a_record(STUDIED, 50.0))
+    lengths = ["Recorded: paper, 160,000 iterations", "Recorded: short, 30 epochs", SHORT, f"{SHORT} (2)", STUDY]
+    assert list(table.columns) == ["Network", "Learning", "Paper", *lengths]  # the longest first, the study last
+    arl = ["not run", "9.00", "13.34 ± 1.41 (2 seeds)", "20.00", "50.00"]
+    assert table[lengths].to_numpy().tolist() == [["5.80", *["not run"] * 4], arl]
 
 
 def test_the_study_has_a_column_of_its_own(results):
     table = results(record(), a_record(STUDIED, 50.0), a_record(replace(STUDIED, narrow=4), 9.0))
-    assert table[["Network", "Learning", "Recorded", STUDY]].to_numpy().tolist() == [
+    assert table[["Network", "Learning", SHORT, STUDY]].to_numpy().tolist() == [
         ["Attention\u201156", "ARL", "12.34", "50.00"]
     ]
 
@@ -92,26 +93,36 @@ def test_what_is_planned_is_told_with_its_command(results, tmp_path):
 
 
 def test_numbers_for_plots_name_their_source(results, tmp_path):
-    results(record(), a_record(STUDIED, 50.0))
+    nal, alone = replace(STUDIED, attention="nal"), record(9.0, epochs=30)
+    results(record(), record(14.0, attention="nal"), a_record(STUDIED, 50.0), a_record(nal, 60.0), alone)
     frame = errors("arl_vs_nal", all_records(tmp_path))
-    assert frame.source.value_counts().to_dict() == {"paper": 8, "recorded: short, 2 epochs": 1, STUDY.lower(): 1}
+    sources = {"paper": 8, "recorded: short, 2 epochs": 2, STUDY.lower(): 2}  # one run alone compares nothing
+    assert frame.source.value_counts().to_dict() == sources
     own = frame[frame.source != "paper"]
     assert own[["Network", "Learning", "error", "seed"]].to_numpy().tolist() == [
+        ["Attention\u201156", "NAL", 14.0, 4],
+        ["Attention\u201156", "NAL", 60.0, 0],
         ["Attention\u201156", "ARL", 12.344, 4],
         ["Attention\u201156", "ARL", 50.0, 0],
     ]
 
 
 def test_only_runs_by_its_profile_belong_to_the_study(results, tmp_path):
-    longer, other = replace(STUDIED, epochs=13), replace(STUDIED, schedule="smoke")
-    results(a_record(longer, 9.0), a_record(other, 8.0), a_record(STUDIED, 50.0))
+    nal = replace(STUDIED, attention="nal")
+    others = [replace(each, **change) for each in (STUDIED, nal) for change in ({"epochs": 13}, {"schedule": "smoke"})]
+    results(*(a_record(other, 9.0) for other in others), a_record(STUDIED, 50.0), a_record(nal, 60.0))
     frame = errors("arl_vs_nal", all_records(tmp_path))
-    assert frame[frame.source != "paper"].error.tolist() == [50.0]
+    assert frame[frame.source != "paper"].error.tolist() == [60.0, 50.0]
 
 
 def test_sources_have_one_order_and_other_settings_another_name(results, tmp_path):
-    before = a_record(replace(STUDIED, attention="nal"), 50.0)  # in the table before the recorded run
-    results(record(), record(20.0, {"learning_rate": 9.0}), before)
+    study = [a_record(replace(STUDIED, attention=each), 50.0) for each in ("nal", "arl")]
+    ours = [
+        record(error, changed, network=name)
+        for error, changed in ((12.0, None), (20.0, {"learning_rate": 9.0}))
+        for name in ("attention-56", "attention-92")
+    ]
+    results(*ours, *study)
     frame = errors("arl_vs_nal", all_records(tmp_path))
     of_source = frame.groupby("source", observed=True).error.apply(list)
     assert of_source.index.tolist() == [
@@ -120,7 +131,7 @@ def test_sources_have_one_order_and_other_settings_another_name(results, tmp_pat
         "recorded: short, 2 epochs (2)",
         STUDY.lower(),
     ]
-    assert of_source.iloc[1:].tolist() == [[12.344], [20.0], [50.0]]
+    assert of_source.iloc[1:].tolist() == [[12.0, 12.0], [20.0, 20.0], [50.0, 50.0]]
 
 
 def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
@@ -135,6 +146,14 @@ def test_every_number_comes_with_its_record_and_its_command(results, tmp_path):
     block = text.split("```bash\n")[1].split("```")[0]
     assert block.replace("\\\n", "").split() == command.split()  # a shell joins the lines to the same words
     assert "--profile study" not in text  # of which there is no record
+
+
+def test_a_run_that_changed_machines_names_them_all(results, tmp_path):
+    last = {key: record()[key] for key in ("date", "git", "devices", "precision", "hardware", "versions")}
+    first = last | {"hardware": {"device": "cuda", "name": "A GPU"}, "from_epoch": 1}
+    results(a_record(CONFIG, sessions=[first, last | {"from_epoch": 2}]))
+    text = provenance("arl_vs_nal", all_records(tmp_path))
+    assert "; A GPU\\; A processor\\, 2 threads; 60 s; 2026\\-01\\-02\\, the last of 2 sessions;" in text
 
 
 def test_a_command_breaks_between_options_and_fits_a_page(results, tmp_path):
@@ -160,14 +179,17 @@ def test_other_data_variants_and_subsets_do_not_count(results):
 
 def test_a_recipe_of_ours_stands_in_its_own_table_only(results, tmp_path):
     best = record(network="attention-92", schedule="best", epochs=None)
-    table = results(best, record(network="attention-92"), table="recipe")
-    assert list(table.columns) == ["Network", "Recipe", "Recorded", "Schedule", "Seeds"]  # no paper's number
-    rows = table[table.Recorded != "not run"].to_numpy().tolist()
-    assert rows == [["Attention\u201192", "best (+ mixup)", "12.34", "best, 200 epochs", "4"]]
+    smoothed = record(20.0, network="attention-92", schedule="recipe-smoothing", epochs=None)
+    table = results(best, smoothed, record(network="attention-92"), table="recipe")
+    assert table.to_dict("list") == {  # no paper's number
+        "Network": ["Attention\u201192"] * 2,
+        "Recipe": ["with label smoothing", "best (+ mixup)"],
+        "Recorded: 200 epochs": ["20.00", "12.34"],
+    }
     for name in ("arl_vs_nal", "cifar"):
         others = pd.read_csv(tmp_path / "tables" / f"{name}.csv", dtype=str)
-        assert others.Schedule.dropna().tolist() == ["short, 2 epochs"]
-    assert set(errors("recipe", all_records(tmp_path)).source) == {"recorded: best, 200 epochs"}
+        assert [column for column in others.columns if column.startswith("Recorded")] == [SHORT]
+    assert set(errors("recipe", all_records(tmp_path)).source) == {"recorded: 200 epochs"}
     text = provenance("recipe", all_records(tmp_path))
     assert "**Attention\u201192, best (+ mixup)**: 12.34%" in text
 
@@ -195,9 +217,10 @@ def test_of_two_records_of_a_run_the_one_of_this_machine_is_taken(results, tmp_p
     assert taken["test_error"] == 30.0
 
 
-def test_seeds_are_in_the_order_of_numbers(results):
-    table = results(*(record(float(seed), seed=seed) for seed in (10, 9, 100)))
-    assert table["Seeds"].tolist() == ["9, 10, 100"]
+def test_seeds_are_in_the_order_of_numbers(results, tmp_path):
+    results(*(record(float(seed), seed=seed) for seed in (10, 9, 100)))
+    text = provenance("arl_vs_nal", all_records(tmp_path))
+    assert re.findall(r"epochs, seed (\d+);", text) == ["9", "10", "100"]
 
 
 def test_an_unchanged_table_is_not_touched(results, tmp_path):
