@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torchvision.datasets import CIFAR10
 
 from ran.cli import main
 from ran.data import PADDING, DataSet, ImageSet, Shard, cifar, load, shapes, shortened, with_label_noise
@@ -88,7 +87,9 @@ def test_a_folder_is_decoded_once(tmp_path, small):
 
 
 def test_torchvisions_format_holds_the_same_set(tmp_path, small, monkeypatch):
-    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)  # it knows only the real set's files
+    monkeypatch.setattr(
+        "torchvision.datasets.CIFAR10._check_integrity", lambda self: True
+    )  # it knows only the real set's files
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     for name, write in (("folder", write_folder), ("batches", write_torchvision)):
         (tmp_path / name).mkdir()

@@ -8,7 +8,6 @@ import pytest
 import torch
 from drawn import CLASSES, draw
 from PIL import Image
-from torchvision.models import ResNet50_Weights
 
 from ran.cli import main
 from ran.data import MEAN, STD, centre_crop, load
@@ -123,6 +122,8 @@ def test_a_test_crop_is_the_middle_seven_eighths_of_the_shorter_side():
 
 
 def test_the_usual_mean_and_deviation_of_imagenet():
+    from torchvision.models import ResNet50_Weights  # a second to import, in every process that tests
+
     usual = ResNet50_Weights.IMAGENET1K_V2.transforms()
     assert (list(MEAN), list(STD)) == (usual.mean, usual.std)
 

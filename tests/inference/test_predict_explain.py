@@ -17,7 +17,7 @@ from ran.inference import explain, load, predict, save_weights
 from ran.model import build
 from ran.study import explanation
 
-STRIP = Image.open(ROOT / "book" / "_static" / "cifar10_samples.png")
+STRIP = Image.open(ROOT / "book" / "_static" / "cifar10_samples.png").convert("RGB")  # read, and closed
 HORSE, DOG = 7, 5  # among the 16 test images of the strip
 
 

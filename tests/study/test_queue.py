@@ -124,7 +124,9 @@ def test_a_budget_stops_at_a_checkpoint_and_the_next_call_goes_on(tmp_path, monk
     assert "out of time after epoch 1 of 2" in lines[-1] and not (environment.folder(config) / "record.json").exists()
     monkeypatch.undo()
     lines.clear()
-    assert work_through([config, recorded], environment, None, lines.append) == {}
+    monkeypatch.setattr(worker_module, "_say", lines.append)
+    assert worker_module.main(json.dumps(asked | {"seconds": None})) == 0
     assert any("continued after epoch 1" in line for line in lines)
+    assert work_through([config, recorded], environment, None, lines.append) == {}
     record = json.loads((environment.folder(config) / "record.json").read_text(encoding="utf-8"))
     assert [epoch["epoch"] for epoch in record["epochs"]] == [1, 2]
