@@ -4,6 +4,7 @@ Each page gets a description, its parts get names, and tables lose headers that 
 404.html, which stands alone because it is shown at any address, and sitemap.xml where the book's address is known.
 """
 
+import re
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,18 @@ def mend_tables(html: BeautifulSoup) -> None:
             header.name = "td"
 
 
+def keep_words(html: BeautifulSoup) -> None:
+    """A narrow page breaks a command between its words, and not at the hyphens in them: --data-root."""
+    commands = html.select("div.highlight-bash pre:not(:has(.word))")
+    for text in [text for command in commands for text in command.find_all(string=re.compile("-"), recursive=False)]:
+        pieces = re.split(r"(\S*-\S*)", text)
+        for number, piece in enumerate(pieces):
+            if piece:
+                word = html.new_tag("span", attrs={"class": "word"}, string=piece) if number % 2 else piece
+                text.insert_before(word)
+        text.extract()
+
+
 def redirect(html: BeautifulSoup, language: str) -> bool:
     """A page that only leads to another: say so to who cannot be led."""
     refresh = html.select_one("meta[http-equiv=refresh]")
@@ -117,6 +130,7 @@ def mend(path: Path, language: str, base: str = "") -> None:
         describe(html, base, language)
         name_parts(html)
         mend_tables(html)
+        keep_words(html)
     write_whole(path, str(html))
 
 

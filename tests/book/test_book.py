@@ -13,6 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
+from everyone import keep_words
 from execute import PARAMETERS, cell_text, execute, faults, fingerprint, in_contents, main, read_notebook, shown
 from sphinx_external_toc.parsing import parse_toc_yaml
 
@@ -482,3 +483,12 @@ def test_every_exercise_has_a_folded_solution_that_shows_something(name):
         fold = solution.select_one("details")
         assert fold and not fold.has_attr("open") and "Show the solution" in fold.summary.get_text(), exercise
         assert fold.select_one(".cell_input") and fold.select_one(".cell_output").get_text(strip=True), exercise
+
+
+def test_a_command_stays_what_it_is_though_its_words_are_kept_whole():
+    command = "ran run --data-root x-y \\\n  z"
+    html = BeautifulSoup(f'<div class="highlight-bash"><pre>{command}</pre></div>', "html.parser")
+    for _ in range(2):  # a page that is mended already stays as it is
+        keep_words(html)
+        assert html.pre.get_text() == command
+        assert [word.get_text() for word in html.select(".word")] == ["--data-root", "x-y"]

@@ -157,6 +157,12 @@ def test_paper_cuts_no_code_and_has_no_empty_frames(visit, name):
     page.close()
 
 
+# over two lines, though it is short enough for one
+BROKEN = (
+    "(each) => each.offsetHeight > 1.8 * parseFloat(getComputedStyle(each).fontSize) && each.textContent.length < 30"
+)
+
+
 @pytest.mark.parametrize("width", [375, 1280])
 @pytest.mark.parametrize("name", ["book/running", "book/your_pictures", "book/executed/10_state_of_the_art"])
 def test_a_command_is_shown_whole(visit, name, width):
@@ -164,6 +170,8 @@ def test_a_command_is_shown_whole(visit, name, width):
     page.set_viewport_size({"width": width, "height": 900})
     commands = page.locator(".highlight-bash pre")
     assert commands.count() and commands.evaluate_all(CUT) == []
+    words = page.locator(".highlight-bash .word").all()
+    assert words and not [word.text_content() for word in words if word.evaluate(BROKEN)]
     page.close()
 
 
