@@ -83,6 +83,11 @@ def load(name_or_path: str | Path, runs: Path = RUNS) -> Trained:
     return read_weights(path) if own else read_bare(path)
 
 
+def _known(sets: list[Published]) -> str:
+    """What can be loaded by a name without a schedule, for error messages."""
+    return ", ".join(dict.fromkeys(each.short for each in sets))
+
+
 def _path(name_or_path: str | Path, runs: Path) -> Path:
     """The file or folder that is meant."""
     sets = published(runs)
@@ -99,13 +104,12 @@ def _path(name_or_path: str | Path, runs: Path) -> Path:
     if path.suffix in SUFFIXES or len(path.parts) != 1:
         raise FileNotFoundError(
             f"{str(path)!r} does not exist: expected a run's folder, a file of weights, or a published set "
-            f"({', '.join(each.short for each in sets) or 'there is none yet'})."
+            f"({_known(sets) or 'there is none yet'})."
         )
     if (runs / path).is_dir():
         return runs / path
     if str(path) in PRESETS:
-        names = ", ".join(each.short for each in sets) or "nothing yet"
-        raise ValueError(f"no trained weights of {path} are published; published: {names}.")
+        raise ValueError(f"no trained weights of {path} are published; published: {_known(sets) or 'nothing yet'}.")
     choose("published weights", str(path), dict.fromkeys(name for each in sets for name in (each.short, each.name)))
     raise AssertionError("every known name was found above")
 
@@ -114,7 +118,7 @@ def _of_run(folder: Path, runs: Path) -> Path:
     """The weights in the folder of a run."""
     if (folder / FILE).is_file():
         return folder / FILE
-    names = ", ".join(each.short for each in published(runs)) or "there is none yet"
+    names = _known(published(runs)) or "there is none yet"
     if (folder / "record.json").is_file():
         raise ValueError(
             f"{folder} holds a record and no weights, as in a fresh clone: train it again with another folder for "

@@ -96,6 +96,7 @@ def test_a_further_folder_is_a_further_set_and_the_longest_training_is_meant(set
     assert load("attention-56-cifar10", runs).source.parent == long
     assert load("attention-56-cifar10-short-8ep", runs).source.parent == short
     assert load("attention-56-cifar10-paper-160000it", runs).source.parent == long
+    assert refusal("attention-92", runs=runs).endswith("are published; published: attention-56-cifar10.")  # named once
 
 
 def test_variants_have_names_of_their_own(sets):
