@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from ran.runs import Environment, RunConfig, run
 from ran.study import figures
 
-CONFIG = RunConfig(dataset="cifar10", schedule="short", epochs=8)
+CONFIG = RunConfig(dataset="cifar10", schedule="paper")
 SAMPLES = 16
 
 
