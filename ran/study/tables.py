@@ -90,7 +90,7 @@ def beside_paper(name: str, records: Records) -> pd.DataFrame:
         if source.startswith(STUDY) and group[0]["id"] in studied:
             continue
         studied.add(group[0]["id"])
-        seeds = f" ({len(group)} seeds)" if len(group) > 1 else ""
+        seeds = f" ({len(group)}\u00a0seeds)" if len(group) > 1 else ""
         found.setdefault(cells.index(cell), {})[source] = mean_error(group) + seeds
         epochs[source] = len(group[0]["epochs"])
     columns = sorted(epochs, key=lambda source: (source.startswith(STUDY), -epochs[source]))

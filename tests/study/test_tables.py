@@ -64,7 +64,7 @@ def test_seeds_are_averaged_and_schedules_kept_apart(results):
     table = results(record(), other_seed, longer, other_rate, a_record(paper, 5.8), a_record(STUDIED, 50.0))
     lengths = ["Recorded: paper, 160,000 iterations", "Recorded: short, 30 epochs", SHORT, f"{SHORT} (2)", STUDY]
     assert list(table.columns) == ["Network", "Learning", "Paper", *lengths]  # the longest first, the study last
-    arl = ["not run", "9.00", "13.34 ± 1.41 (2 seeds)", "20.00", "50.00"]
+    arl = ["not run", "9.00", "13.34 ± 1.41 (2\u00a0seeds)", "20.00", "50.00"]
     assert table[lengths].to_numpy().tolist() == [["5.80", *["not run"] * 4], arl]
 
 
