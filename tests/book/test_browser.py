@@ -48,7 +48,7 @@ UNTYPESET = """() => [...document.querySelectorAll("article .math")].filter((eac
 SHUT_OUT = {
     "no label": ("document.querySelector('article').innerHTML += '<img src=data:,>'", "image-alt"),
     "pale": ("document.querySelector('article p').style.color = '#7a7a7a'", "color-contrast"),
-    "pale code": ("document.querySelector('.highlight span[class]:not(.w)').style.color = '#9a9a9a'", "color-contrast"),
+    "pale code": ("document.querySelector('.highlight .c1').style.color = '#9a9a9a'", "color-contrast"),
     "other name": ("document.querySelector('.search-button-field').ariaLabel = 'Find'", "label-content-name-mismatch"),
 }
 
