@@ -16,17 +16,12 @@ NUMBER = (
     '<div style="width:100%;text-align:center;font:8px sans-serif">'
     '<span class="pageNumber"></span> / <span class="totalPages"></span></div>'
 )
+# beside what book.css says of paper
 STYLE = """
-.bd-sidebar-primary, .bd-sidebar-secondary, .bd-header, .bd-header-article, .bd-footer, .prev-next-footer,
-.skip-link, #jb-print-docs-body, .toctree-wrapper > .caption, script, dialog {display: none !important}
+#jb-print-docs-body, .toctree-wrapper > .caption, script {display: none !important}
 .toctree-wrapper > section > h1, section.tex2jax_ignore > h1, .toctree-wrapper > span + section {break-before: page}
-.bd-content, .bd-main, .bd-article-container {display: block !important; max-width: none !important}
-pre {white-space: pre-wrap !important; overflow-wrap: anywhere}
-article :is(div, pre, section) {break-inside: auto !important; overflow: visible !important}
-div.cell, div.cell_input {display: block !important}
 #title {display: block !important; visibility: visible !important; font-size: 2.2rem}
-figure, tr, .cell_output img {break-inside: avoid}
-h1, h2, h3, h4 {break-after: avoid}
+h4 {break-after: avoid}
 """
 
 
