@@ -57,8 +57,14 @@ class Devices(Protocol):
     def wrap(self, network: nn.Module) -> nn.Module:
         """The module to call in training instead of `network`; it shares the weights of `network`."""
 
-    def backward(self, loss: Tensor, network: nn.Module, last: bool) -> None:
-        """Add to the gradients; `last` says that an optimiser step follows. `network` is the result of `wrap`."""
+    def part(self, network: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        """The context of one part of a step, forward and backward pass; gradients are exchanged in the `last` one.
+
+        `network` is the result of `wrap`.
+        """
+
+    def backward(self, loss: Tensor) -> None:
+        """Add to the gradients."""
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of `values` over all devices, in the same shape."""
@@ -82,7 +88,10 @@ class SingleDevice:
     def wrap(self, network: nn.Module) -> nn.Module:
         return network
 
-    def backward(self, loss: Tensor, network: nn.Module, last: bool) -> None:
+    def part(self, network: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
         loss.backward()
 
     def sum(self, values: Tensor) -> Tensor:
@@ -127,9 +136,11 @@ class Distributed:
         synchronise(network, self.device)
         return self.fabric.setup_module(network)
 
-    def backward(self, loss: Tensor, network: nn.Module, last: bool) -> None:
-        with self.fabric.no_backward_sync(network, enabled=not last):  # type: ignore[arg-type]  # set up by wrap
-            self.fabric.backward(loss)
+    def part(self, network: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        return self.fabric.no_backward_sync(network, enabled=not last)  # type: ignore[arg-type]  # set up by wrap
+
+    def backward(self, loss: Tensor) -> None:
+        self.fabric.backward(loss)
 
     def sum(self, values: Tensor) -> Tensor:
         return self.fabric.all_reduce(values, reduce_op="sum")  # type: ignore[return-value]  # a tensor gives a tensor

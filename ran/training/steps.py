@@ -41,13 +41,13 @@ class Step:
     def compute(self, images: Tensor, labels: Tensor, last: bool = True) -> None:
         """One step, run eagerly."""
         images = images.to(self.precision, memory_format=self.engine.layout)
-        with self.engine.autocast(self.devices.device):
-            logits = self.network(images).to(self.precision)
         mixed = labels.ndim == 2
         target = labels.to(self.precision) if mixed else labels
-        smoothing = self.schedule.label_smoothing
-        loss = F.cross_entropy(logits, target, label_smoothing=smoothing)
-        self.devices.backward(loss / self.schedule.accumulate, self.network, last)
+        with self.devices.part(self.network, last):
+            with self.engine.autocast(self.devices.device):
+                logits = self.network(images).to(self.precision)
+            loss = F.cross_entropy(logits, target, label_smoothing=self.schedule.label_smoothing)
+            self.devices.backward(loss / self.schedule.accumulate)
         if last:
             self.optimiser.step()
             self.optimiser.zero_grad(set_to_none=True)

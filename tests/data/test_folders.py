@@ -10,7 +10,7 @@ from drawn import CLASSES, draw
 from PIL import Image
 
 from ran.cli import main
-from ran.data import MEAN, STD, centre_crop, load
+from ran.data import MEAN, STD, Shard, centre_crop, load
 from ran.data.folder_index import INDEX
 from ran.data.folders import FolderBatches, augmentation
 from ran.runs import Environment, RunConfig, run
@@ -64,6 +64,22 @@ def alike(tmp_path):
             for number in range(12):
                 Image.fromarray(values).save(tmp_path / part / name / f"{number}.png")
     return tmp_path
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_are_decoded_by_as_many_processes_as_are_asked_for(root, workers):
+    config = RunConfig(network="attention-56-imagenet", dataset="folder", size=64)
+    data = Environment(data_root=str(root), workers=workers).load(config)
+    assert data.training_batches(12, CPU).loader.num_workers == workers
+
+
+def test_the_parts_of_a_step_are_the_step(root):
+    data = load("folder", root, size=64)
+    whole, parts = (
+        [torch.cat(each) for each in zip(*batches.epoch(torch.Generator().manual_seed(0)), strict=True)]
+        for batches in (FolderBatches(data, 12, CPU), FolderBatches(data, 12, CPU, Shard(3)))
+    )
+    assert len(parts[1]) == 36 and all(mine.equal(its) for mine, its in zip(parts, whole, strict=True))
 
 
 def test_every_image_has_a_chance_of_its_own_in_every_epoch(alike):

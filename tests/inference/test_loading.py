@@ -116,6 +116,17 @@ def test_variants_have_names_of_their_own(sets):
     assert "no trained weights of attention-56 are published" in refusal("attention-56", runs=runs)
 
 
+@pytest.mark.parametrize(
+    "shape", [{"gate": "channel"}, {"gate": "spatial"}, {"mask": "local-convolutions"}, {"attention": "nal"}]
+)
+def test_a_loaded_network_has_the_shape_that_was_trained(sets, shape):
+    """Also where tensors of another shape would fit."""
+    _, put = sets
+    found = load(put(narrow=4, **shape)).network.config
+    expected = RunConfig(narrow=4, **shape).build(10).config
+    assert found == expected and all(getattr(found, field) == value for field, value in shape.items())
+
+
 def test_a_network_of_an_image_folder_is_loaded_by_the_network_alone(sets):
     runs, put = sets
     larger = put(network="attention-56-imagenet", narrow=1, dataset="folder", test_size=320, schedule="modern-imagenet")

@@ -11,6 +11,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -34,9 +35,10 @@ from ran.runs import (
     run,
 )
 from ran.runs.measurements import write_measurements
+from ran.runs.records import make_record, this_session
 from ran.sealing import as_text
 from ran.study import summary
-from ran.training import SCHEDULES, TrainingDiverged, evaluate, native_bf16
+from ran.training import SCHEDULES, Fitted, SingleDevice, TrainingDiverged, evaluate, native_bf16
 from ran.training.epochs import Evaluation
 
 IMAGENET = {"network": "attention-56-imagenet", "dataset": "folder"}
@@ -535,6 +537,29 @@ def test_damaged_measurements_are_refused_and_made_again(finished, how):
         read_probes({"folder": done.folder})
     run(config, environment, report=lambda _: None)
     assert probes.read_text() == before
+
+
+def test_measurements_of_an_earlier_training_are_made_again(tmp_path):
+    """The record was lost, and what stands beside it is whole, but of other weights."""
+    config, environment = parse({**TINY, "results": str(tmp_path)})
+    done = run(config, environment, report=lambda _: None)
+    probes, right = done.folder / "probes.csv", read_probes({"folder": done.folder})
+    write_measurements(probes, right.assign(response=right.response + 1))
+    (done.folder / "record.json").unlink()
+    run(config, environment, report=lambda _: None)
+    pd.testing.assert_frame_equal(read_probes({"folder": done.folder}), right)
+
+
+def test_a_hundred_classes_have_their_confusion_matrix():
+    """Those of CIFAR-100, whose answers here are the next class each."""
+    whole = load("shapes")
+    test = replace(whole.test.head(200), labels=torch.arange(200) % 100)
+    data = replace(whole, classes=tuple(map(str, range(100))), test=test)
+    epoch = {"seconds": 1.0, "images_per_second": 1.0}
+    fitted = Fitted([epoch], Evaluation(0.0, 100.0, (test.labels + 1) % 100, 0.0), [{}])
+    session = this_session(SingleDevice(torch.device("cpu")))
+    record = make_record(RunConfig(), data, build("attention-56", narrow=16), session, fitted)
+    assert [row.index(2) for row in record["confusion"]] == [*range(1, 100), 0]
 
 
 NAMES = {each.name: each.metadata["known"] for kind in (RunConfig, Environment) for each in fields(kind)}

@@ -91,6 +91,14 @@ def test_no_flipped_bit_is_believed(data, tmp_path):
             kept.read(lambda line: None)
 
 
+def test_of_a_training_that_is_done_neither_file_stays(data, tmp_path):
+    train(data, tmp_path, stop=2)
+    names = ["checkpoint.pt", "checkpoint.pt.previous"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    Checkpoint(tmp_path / names[0], "a").delete()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_kill_between_two_files_loses_nothing(data, tmp_path):
     train(data, tmp_path, stop=2)
     (tmp_path / "checkpoint.pt").replace(tmp_path / "checkpoint.pt.previous")  # and the new one was not renamed yet

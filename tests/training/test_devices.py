@@ -80,6 +80,7 @@ def test_two_processes_reach_the_weights_of_one_though_one_of_them_was_killed(ro
     found = torch.load(tmp_path / "done.pt")
     assert found["lines"][0].startswith("continued after epoch 1") and len(found["lines"]) == SCHEDULE.epochs
     assert_same(found, alone)
+    assert found["exchanges"] == 3  # once a step of its one epoch, though a step has two parts
 
 
 def test_one_record_of_two_devices(root, tmp_path):

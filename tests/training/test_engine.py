@@ -96,6 +96,12 @@ def test_the_engine_of_a_cpu_and_of_a_gpu():
         Engine(graphed=True)
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_a_cpu_computes_in_bfloat16_where_it_can(monkeypatch, native):
+    monkeypatch.setattr("ran.training.engine.native_bf16", lambda _: native)
+    assert fastest(CPU).bf16 is native
+
+
 def test_without_a_compiler_nothing_is_compiled(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr("ran.training.engine.native_bf16", lambda _: True)
@@ -188,7 +194,8 @@ def test_a_recorded_step_takes_every_batch_and_every_learning_rate(data, monkeyp
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", beside)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
-    monkeypatch.setattr(GraphedStep, "recorded", lambda step: Recording(step))
+    recorded_at = []
+    monkeypatch.setattr(GraphedStep, "recorded", lambda step: recorded_at.append(step.done) or Recording(step))
     schedule = Schedule("brief", batch_size=16, learning_rate=0.01, iterations=12, drops=(5 / 12, 9 / 12))
     weights: list = []
     results: list = []
@@ -203,7 +210,7 @@ def test_a_recorded_step_takes_every_batch_and_every_learning_rate(data, monkeyp
             results += train_one_epoch(step, batches.epoch(torch.Generator().manual_seed(10 * seed + epoch)), rates)
         weights.append([each.detach().clone() for each in network.parameters()])
         assert optimiser.param_groups[0]["lr"] == pytest.approx(0.0001)
-    assert step.done == 12 > WARM_UP
+    assert step.done == 12 and recorded_at == [WARM_UP]  # once, after steps in which kernels are chosen
     assert results[:4] == pytest.approx(results[4:], rel=1e-6)  # the rates of a graph are float32
     ours, expected = (nn.utils.parameters_to_vector(each) for each in weights)
     assert (ours - expected).norm() < 1e-6 * expected.norm()
