@@ -43,10 +43,11 @@ class Step:
         images = images.to(self.precision, memory_format=self.engine.layout)
         mixed = labels.ndim == 2
         target = labels.to(self.precision) if mixed else labels
+        smoothing = self.schedule.label_smoothing
         with self.devices.part(self.network, last):
             with self.engine.autocast(self.devices.device):
                 logits = self.network(images).to(self.precision)
-            loss = F.cross_entropy(logits, target, label_smoothing=self.schedule.label_smoothing)
+            loss = F.cross_entropy(logits, target, label_smoothing=smoothing)
             self.devices.backward(loss / self.schedule.accumulate)
         if last:
             self.optimiser.step()

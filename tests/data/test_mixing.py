@@ -224,3 +224,7 @@ def test_image_folders_refuse_it():
     part = ImageSet(torch.zeros(4, 8, 8, 3, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"not trained with Mixing\(cutout=4.*without cutout and mixing"):
         FolderData("folder", ("a",), part, part).training_batches(2, CPU, mixing=Mixing(cutout=4))
+
+
+def test_a_schedule_hands_each_of_its_settings_on():
+    assert Schedule("mixed", cutout=4, mixup=0.25, cutmix=0.75).mixing == Mixing(cutout=4, mixup=0.25, cutmix=0.75)
