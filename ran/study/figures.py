@@ -62,7 +62,8 @@ def learning_curves(record: dict[str, Any]) -> Figure:
 def whole_training(record: dict[str, Any], published: float) -> Figure:
     """Training and test error (%) against epoch for one record, on a logarithmic axis, beside the paper's test error.
 
-    A vertical line stands after the last epoch that began with one learning rate, and says the next one.
+    A vertical line stands after the last epoch that began with one learning rate, and says the next one: the drops of
+    section 4.1.
     """
     epochs = record["epochs"]
     numbers, method = [epoch["epoch"] for epoch in epochs], line(label(record["config"]["attention"]))
