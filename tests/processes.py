@@ -16,7 +16,8 @@ def marked(command, **options):
     """A process whose descendants can be found, wherever they hang: they inherit a mark in their environment."""
     mark = uuid.uuid4().hex
     environment = os.environ | {MARK: mark, "OMP_NUM_THREADS": "1"} | options.pop("env", {})
-    call = subprocess.Popen([str(word) for word in command], text=True, env=environment, **options)
+    words = [str(word) for word in command]
+    call = subprocess.Popen(words, text=True, env=environment, preexec_fn=_as_in_a_terminal, **options)
     call.mark = mark
     try:
         yield call
@@ -24,6 +25,11 @@ def marked(command, **options):
         if call.poll() is None:
             call.kill()
             call.wait()
+
+
+def _as_in_a_terminal():
+    """Ctrl-C reaches the process: a shell lets what it starts in the background ignore it, and that is inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def left_behind(call, seconds=8):
