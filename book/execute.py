@@ -33,9 +33,12 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 SHOWN = (
     "results/paper/*.csv",
     "results/bench/*.json",
-    *(f"results/*/*/{name}" for name in ("record.json", "probes.csv", "gradients.csv", "weights.safetensors")),
+    *(
+        f"results/*/*/{name}"
+        for name in ("record.json", "probes.csv", "gradients.csv", "ablation.csv", "weights.safetensors")
+    ),
     "book/_static/cifar10_samples.png",
-    "book/_static/ship.png",
+    "book/_static/cat.jpg",
 )
 SHOW_RECORDS = re.compile(r"(0[6-9]|1\d)_|how_fast|explain|finetune")
 

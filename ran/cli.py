@@ -1,4 +1,4 @@
-"""The command `ran`: info, data, predict, explain, export, publish, cells, run, tables, seal, bench."""
+"""The command `ran`: info, data, predict, explain, export, publish, cells, run, ablate, tables, seal, bench."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from ran.inference import Trained, explain, export, load, predict
 from ran.interruption import ends_in_one_line
 from ran.model import PRESETS, build
 from ran.options import parser
-from ran.runs import Environment, all_records, measured, parse, publish, run, seal
+from ran.runs import Environment, ablate_run, all_records, measured, parse, publish, run, seal
 from ran.sealing import one_line
 from ran.study import (
     PROFILES,
@@ -124,6 +124,8 @@ def carry_out(command: str, said: dict[str, Any]) -> int:
     elif command == "publish":
         card = publish(said["run"], said["data_licence"])
         print(f"{card}\ngit leaves weights out unless they are added with: git add -f {card.parent}")
+    elif command == "ablate":
+        print(ablate_run(said["run"], Environment(data_root=said["data_root"], device=said["device"])))
     elif command == "bench":
         print(bench(choose_device(said["device"]), said["results"] / "bench", said["parts"] or PARTS))
     elif command == "cells":

@@ -89,6 +89,13 @@ def parser() -> argparse.ArgumentParser:
     sealing = commands.add_parser("seal", help="add a checksum to records and measurements of older code")
     sealing.add_argument("files", nargs="+", type=Path, metavar="FILE", help="record.json or *.csv in a run's folder")
 
+    masking = commands.add_parser("ablate", help="measure the error of a finished run with its masks replaced")
+    masking.add_argument("run", metavar="RUN", help="the folder of the run, or its id in results/runs")
+    masking.add_argument(
+        "--data-root", default=Environment.data_root, metavar="PATH", help="folder of its data (default: %(default)s)"
+    )
+    masking.add_argument("--device", default=Environment.device, help="auto, cpu or cuda (default: %(default)s)")
+
     _add_pictures(commands)
     _add_run(commands)
     return top

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ran.files import Damaged, write_whole
 
-MEASUREMENTS = PROBES, GRADIENTS = "probes.csv", "gradients.csv"
+MEASUREMENTS = PROBES, GRADIENTS, ABLATION = "probes.csv", "gradients.csv", "ablation.csv"
 
 
 def write_measurements(path: Path, table: pd.DataFrame) -> None:

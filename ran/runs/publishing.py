@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ran.files import write_whole
-from ran.inference import CARD, FILE, RUNS, load, name_of
+from ran.inference import CARD, FILE, RUNS, Trained, load, name_of
 from ran.model import PRESETS
 from ran.runs.config import RunConfig
 from ran.runs.records import measured
@@ -27,13 +27,7 @@ def publish(run: str | Path, data_licence: str | None = None, runs: Path = RUNS)
     it is needed for image folders. Returns the card's path. Raises ValueError for a run that is not finished, whose
     weights are damaged or another run's, and where the licence is missing or another run of that name differs.
     """
-    folder = runs / run if not Path(run).is_dir() and (runs / run).is_dir() else Path(run)
-    if not (folder / "record.json").is_file():
-        raise ValueError(f"{str(run)!r} is not the folder of a finished run: expected record.json and {FILE} in it.")
-    record = read_record(folder / "record.json")
-    trained = load(folder)
-    if (its := RunConfig(**trained.config).id) != record["id"]:
-        raise ValueError(f"{folder / FILE} holds the weights of {its}, not those of {record['id']}.")
+    folder, record, _ = finished(run, runs)
     licence = data_licence or LICENCES.get(record["dataset"]["name"])
     if licence is None:
         raise ValueError(
@@ -45,6 +39,21 @@ def publish(run: str | Path, data_licence: str | None = None, runs: Path = RUNS)
         _copy(folder, goal, record)
     write_whole(goal / CARD, card(record, licence))
     return goal / CARD
+
+
+def finished(run: str | Path, runs: Path = RUNS) -> tuple[Path, dict[str, Any], Trained]:
+    """Folder, record and trained network of a finished run, which is given by its folder or by its id in `runs`.
+
+    Raises ValueError for a run that is not finished, and for weights that are missing, damaged or another run's.
+    """
+    folder = runs / run if not Path(run).is_dir() and (runs / run).is_dir() else Path(run)
+    if not (folder / "record.json").is_file():
+        raise ValueError(f"{str(run)!r} is not the folder of a finished run: expected record.json and {FILE} in it.")
+    record = read_record(folder / "record.json")
+    trained = load(folder)
+    if (its := RunConfig(**trained.config).id) != record["id"]:
+        raise ValueError(f"{folder / FILE} holds the weights of {its}, not those of {record['id']}.")
+    return folder, record, trained
 
 
 def _copy(folder: Path, goal: Path, record: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from ran.files import ROOT, Damaged
-from ran.runs.measurements import GRADIENTS, PROBES, read_measurements
+from ran.runs.measurements import ABLATION, GRADIENTS, PROBES, read_measurements
 from ran.runs.schema import read_record
 
 
@@ -53,3 +53,8 @@ def read_probes(record: dict[str, Any]) -> pd.DataFrame:
 def read_gradients(record: dict[str, Any]) -> pd.DataFrame:
     """The table of `gradient_filter` for a recorded network. Raises as `read_probes` does."""
     return read_measurements(record["folder"] / GRADIENTS)
+
+
+def read_ablation(record: dict[str, Any]) -> pd.DataFrame:
+    """The table of `ablate` for a recorded network. Raises as `read_probes` does."""
+    return read_measurements(record["folder"] / ABLATION)
