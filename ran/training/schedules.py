@@ -8,7 +8,10 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LRScheduler, MultiStepLR, OneCycleLR
 
+from ran.choices import choose
 from ran.data import Mixing
+
+POLICIES = ("steps", "one-cycle")
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Schedule:
     `decay_all` says whether weight decay applies to biases and batch norms too. `average`, where not 0, is the decay of
     an exponential moving average of the weights; the average is then evaluated and saved. `accumulate` is the number of
     parts of a step, whose gradients are added up; batch norm sees one part at a time. `cutout`, `mixup` and `cutmix`
-    are explained in ran.data.mixing.Mixing.
+    are explained in ran.data.mixing.Mixing. Raises ValueError for an unknown policy.
     """
 
     name: str
@@ -41,6 +44,9 @@ class Schedule:
     cutout: int = 0
     mixup: float = 0.0
     cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        choose("policy", self.policy, POLICIES)
 
     @property
     def mixing(self) -> Mixing:

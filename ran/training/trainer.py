@@ -57,9 +57,12 @@ def fit(
     default the fastest for the device. `checkpoint` is written after every epoch, and training resumes from an
     existing one. `session` describes this call; it is added, with its first epoch, to the list of sessions.
 
-    Raises ValueError for a checkpoint of another training, TrainingDiverged when the loss is not finite, and OutOfTime
-    before an epoch that would end after `deadline` (of time.monotonic), judged by the previous epoch.
+    Raises ValueError for `device` beside `devices` and for a checkpoint of another training, TrainingDiverged when the
+    loss is not finite, and OutOfTime before an epoch that would end after `deadline` (of time.monotonic), judged by the
+    previous epoch.
     """
+    if devices and device:
+        raise ValueError("give `device` or `devices`, not both: `devices` know theirs.")
     devices = devices or SingleDevice(device or choose_device())
     trainer = Trainer(network, data, schedule, devices, engine or fastest(devices.device, devices, network))
     epochs: list[dict[str, float]] = []

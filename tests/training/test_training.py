@@ -211,6 +211,16 @@ def learning_rates(schedule, batches):
     return seen
 
 
+def test_a_misspelt_policy_is_refused_and_not_taken_for_another():
+    with pytest.raises(ValueError, match="unknown policy 'onecycle'. Did you mean 'one-cycle'"):
+        Schedule("mine", "onecycle")
+
+
+def test_a_device_beside_devices_is_refused_and_not_ignored(data):
+    with pytest.raises(ValueError, match="`device` or `devices`, not both"):
+        fit(small_network(), data, BRIEF, device=CPU, devices=SingleDevice(CPU))
+
+
 def test_the_papers_schedule():
     paper = SCHEDULES["paper"]
     assert (paper.batch_size, paper.momentum, paper.weight_decay, paper.total(781)) == (64, 0.9, 1e-4, 160_000)
