@@ -184,14 +184,21 @@ def alternates(html: BeautifulSoup, addresses: dict[str, str]) -> None:
         html.head.append(html.new_tag("link", attrs=attributes))  # type: ignore[union-attr]
 
 
-def relabel(html: BeautifulSoup, interface: dict[str, str]) -> None:
-    """Words of the theme and of notebooks that pass no catalogue."""
-    for name in ("title", "aria-label", "placeholder", "data-bs-title"):
+def relabel(html: BeautifulSoup, words: dict[str, Any]) -> None:
+    """Words of the theme, of notebooks and of widgets, which pass no catalogue; and what scripts will say."""
+    interface = words["interface"]
+    for name in ("title", "aria-label", "placeholder", "data-bs-title", "alt"):
         for element in html.select(f"[{name}]"):
             element[name] = interface.get(str(element[name]), str(element[name]))
-    for prompt in html.select("summary p"):
-        if (said := prompt.get_text(strip=True)) in interface:
-            prompt.string = interface[said]
+    for place in html.select("summary p, .widget, noscript"):
+        for text in place.find_all(string=True):
+            if (said := " ".join(text.split())) in interface:
+                text.replace_with(interface[said])
+    for earlier in html.select("script#words"):
+        earlier.decompose()
+    spoken = html.new_tag("script", id="words", type="application/json")
+    spoken.string = json.dumps(words["scripts"], ensure_ascii=False)
+    html.head.append(spoken)  # type: ignore[union-attr]
 
 
 def join(language: str) -> None:
@@ -224,9 +231,7 @@ def pair(page: Path, other: Path, language: str, mine: set[str], words: dict[str
         here, there = (str(link["href"]) for link in canonical if link)
         for html in (mended, english):
             alternates(html, {"en": here, language: there, "x-default": here})
-    relabel(mended, words["interface"])
-    for widget in mended.select(".widget, noscript"):
-        widget["lang"] = "en"  # its words come from scripts
+    relabel(mended, words)
     if mended.select_one(".fallback") and (article := mended.select_one("article")):
         article["lang"] = "en"
         for note in article.select(".fallback"):

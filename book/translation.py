@@ -101,6 +101,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("lacking", [], "env", list)  # pages that English has left behind
     app.add_config_value("edition", "", "env", str)  # a fingerprint, see translate.py
     app.add_search_language(SearchKorean)
+    app.add_js_file("words.js", priority=400, loading_method="defer")  # before the scripts that call it
     app.connect("config-inited", settle, priority=950)  # after the address of the book is known
     app.connect("config-inited", name_parts, priority=950)  # after the table of contents is read
     app.connect("doctree-resolved", tell)

@@ -5,9 +5,11 @@
 (() => {
   const dialog = document.createElement("dialog");
   dialog.className = "enlarged";
-  dialog.setAttribute("aria-label", "The figure, enlarged");
-  dialog.innerHTML = '<button type="button">Close</button><div tabindex="0" role="region" aria-label="The figure"></div>';
+  dialog.setAttribute("aria-label", words("The figure, enlarged"));
+  dialog.innerHTML = '<button type="button"></button><div tabindex="0" role="region"></div>';
   const [button, frame] = dialog.children;
+  button.textContent = words("Close");
+  frame.setAttribute("aria-label", words("The figure"));
 
   function open(picture) {
     const copy = new Image(), ratio = picture.naturalWidth / picture.naturalHeight;

@@ -32,7 +32,7 @@
       if (asked !== state.asked) return;
       state.picture = { name, ...picture };
     } catch {
-      if (asked === state.asked) say(`${name} cannot be read as a picture: take a PNG, JPEG or WebP file.`);
+      if (asked === state.asked) say(words("{name} cannot be read as a picture: take a PNG, JPEG or WebP file.", { name }));
       return;
     }
     await look(asked);
@@ -67,7 +67,7 @@
   async function look(asked) {
     const { data, name } = state.picture;
     if (!data) return draw();
-    say("The network looks …");
+    say(words("The network looks …"));
     await painted();
     if (asked !== state.asked) return; // another picture was chosen meanwhile
     const start = performance.now(), pixels = Pictures.middleSquare(data, RAN.size, RAN.margin);
@@ -78,7 +78,8 @@
     answer();
     limit();
     draw();
-    say(`${name}: ${Math.round(RAN.multiplyAdds / 1e6)} million multiply-adds, done on this page in ${seconds} s.`);
+    const count = Math.round(RAN.multiplyAdds / 1e6);
+    say(words("{name}: {count} million multiply-adds, done on this page in {seconds} s.", { name, count, seconds }));
   }
 
   function answer() {
@@ -114,9 +115,9 @@
     };
     const spreads = Array.from({ length: mask.channels }, (_, i) => [spread(i), i]).sort((a, b) => b[0] - a[0]);
     part("varying").replaceChildren(...[MEAN, ...spreads.slice(0, 4).map((each) => each[1])].map((channel) => {
-      const text = channel === MEAN ? "mean" : channel;
+      const mean = channel === MEAN, text = mean ? words("mean") : channel;
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: text });
-      button.setAttribute("aria-label", channel === MEAN ? "mean of all channels" : `channel ${channel}`);
+      button.setAttribute("aria-label", mean ? words("mean of all channels") : words("channel {channel}", { channel }));
       button.addEventListener("click", () => { slider.value = channel; draw(); });
       return button;
     }));
@@ -142,22 +143,23 @@
   function draw() {
     const { picture } = state;
     if (!state.found) {
-      panel("picture", picture.name, "the network is not loaded yet", picture.seen);
+      panel("picture", picture.name, words("the network is not loaded yet"), picture.seen);
       return;
     }
     const channel = Number(part("channel").value), share = Number(part("blend").value);
-    const { name, trunk, mask, attended } = module();
-    const which = channel === MEAN ? `mean of ${mask.channels}` : `channel ${channel}`;
+    const { name, trunk, mask, attended } = module(), count = mask.channels;
+    const which = channel === MEAN ? words("mean of {count}", { count }) : words("channel {channel}", { channel });
     part("which").textContent = which;
     part("channel").setAttribute("aria-valuetext", which);
     part("share").textContent = `${share}%`;
-    const size = `${RAN.size}×${RAN.size} pixels`;
-    panel("picture", `${picture.name}, as the network reads it: ${size}`, size, state.read);
+    const size = words("{size}×{size} pixels", { size: RAN.size });
+    panel("picture", words("{name}, as the network reads it: {size}", { name: picture.name, size }), size, state.read);
     const lay = (target, values, colours, low, high) => {
-      const words = range(values).map((each) => each.toFixed(2).replace("-", "−")).join(" to ");
-      const about = `${target}, ${label(name)}, ${which}, laid over ${picture.name}: ${words}`;
+      const [least, most] = range(values).map((each) => each.toFixed(2).replace("-", "−"));
+      const ends = words("{least} to {most}", { least, most }), where = { which, module: label(name), name: picture.name };
+      const about = words(`${target}, {module}, {which}, laid over {name}: {ends}`, { ...where, ends });
       const colouredMap = Pictures.coloured(values, mask.width, mask.height, colours, low, high);
-      panel(target, about, words, state.read, colouredMap, share / 100);
+      panel(target, about, ends, state.read, colouredMap, share / 100);
     };
     const [before, weights, after] = [trunk, mask, attended].map((each) => map(each, channel));
     const top = Math.max(...[before, after].flatMap((each) => range(each).map(Math.abs)));
@@ -166,18 +168,21 @@
     lay("after", after, "signed", -top, top);
   }
 
-  const label = (name) => name.replace(/stage(\d+)_module(\d+)/, "stage $1, module $2");
+  function label(name) {
+    const [, stage, number] = name.match(/stage(\d+)_module(\d+)/);
+    return words("stage {stage}, module {number}", { stage, number });
+  }
 
   async function start() {
     const button = part("start");
     button.disabled = true;
-    say("The network is on its way …");
+    say(words("The network is on its way …"));
     try {
       if (!globalThis.RAN) await loaded(`${folder}made/weights.js`);
       state.network = new AttentionNetwork(RAN);
     } catch {
       button.disabled = false;
-      say("The network could not be loaded. `make book` writes it to _static/made/weights.js; then try again.");
+      say(words("The network could not be loaded. `make book` writes it to _static/made/weights.js; then try again."));
       return;
     }
     part("module").replaceChildren(...RAN.blocks.filter((block) => block.op === "module").map((block) =>
@@ -203,7 +208,8 @@
   }
 
   const samples = page.dataset.samples.split(" ").map((name, number) => {
-    const line = document.createElement("label"), about = `test image ${number + 1}, ${name}`;
+    const line = document.createElement("label");
+    const about = words("test image {number}, {name}", { number: number + 1, name });
     line.innerHTML = '<input type="radio" name="sample">';
     line.firstChild.setAttribute("aria-label", about);
     line.firstChild.addEventListener("change", () => choose(about, () => sample(number)));

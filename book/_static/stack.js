@@ -35,7 +35,7 @@
     const lines = ticks.map((tick) =>
       `<line class="grid" x1="${LEFT}" x2="${WIDTH}" y1="${y(tick)}" y2="${y(tick)}"/>` +
       `<text x="${LEFT - 5}" y="${y(tick) + 4}" text-anchor="end">${figure(tick)}</text>`);
-    const words = [[1, "1"], [(1 + count) / 2, "modules"], [count, count]].map(([module, word]) =>
+    const marks = [[1, "1"], [(1 + count) / 2, words("modules")], [count, count]].map(([module, word]) =>
       `<text x="${x(module)}" y="${HEIGHT - 6}" text-anchor="middle">${word}</text>`);
     const curves = learnings.map((learning) => {
       const values = numbers[quantity][learning][level];
@@ -45,22 +45,24 @@
     });
     const ends = learnings.map((learning) => {
       const values = numbers[quantity][learning][level];
-      return `${learning} from ${figure(values[0])} to ${figure(values.at(-1))}`;
+      const [first, last] = [values[0], values.at(-1)].map(figure);
+      return words("{learning} from {first} to {last}", { learning, first, last });
     });
-    const about = `${quantity} after 1 to ${count} modules: ${ends.join(", ")}`;
-    return `<figure><figcaption>${quantity}</figcaption>
+    const name = words(quantity);
+    const about = words("{name} after 1 to {count} modules: {ends}", { name, count, ends: ends.join(", ") });
+    return `<figure><figcaption>${name}</figcaption>
       <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${about}">
-      ${[...lines, ...words, ...curves].join("")}</svg></figure>`;
+      ${[...lines, ...marks, ...curves].join("")}</svg></figure>`;
   }
 
   function draw() {
     const modules = Number(part("modules").value), level = levels[part("level").value];
     part("count").textContent = modules;
     part("number").textContent = level;
-    part("after").textContent = `after ${modules} module${modules > 1 ? "s" : ""}`;
+    part("after").textContent = words(modules > 1 ? "after {modules} modules" : "after 1 module", { modules });
     part("level").setAttribute("aria-valuetext", level);
     part("charts").innerHTML = [PATH, RESPONSE, COSINE].map((quantity) => chart(quantity, level, modules)).join("");
-    const row = (quantity) => `<tr><th scope="row">${quantity}</th>${learnings.map((learning) =>
+    const row = (quantity) => `<tr><th scope="row">${words(quantity)}</th>${learnings.map((learning) =>
       `<td>${figure(numbers[quantity][learning][level][modules - 1])}</td>`).join("")}</tr>`;
     part("rows").innerHTML = [PATH, RESPONSE, COSINE].map(row).join("");
   }
@@ -71,10 +73,10 @@
     ${learning}</th>`;
   const last = levels.length - 1;
   place.innerHTML = `
-    <div class="line"><label for="stack-modules">Modules</label>
+    <div class="line"><label for="stack-modules">${words("Modules")}</label>
       <input id="stack-modules" type="range" min="1" max="${count}" value="${count}" data-part="modules">
       <output for="stack-modules" data-part="count"></output></div>
-    <div class="line"><label for="stack-level">Level of the mask</label>
+    <div class="line"><label for="stack-level">${words("Level of the mask")}</label>
       <input id="stack-level" type="range" min="0" max="${last}" value="${last / 2}" data-part="level">
       <output for="stack-level" data-part="number"></output></div>
     <table aria-live="polite">

@@ -195,8 +195,7 @@ def test_a_page_is_translated_or_says_that_it_is_not(page):
     if page in WORDS["pages"]:
         assert not notes and re.search("[가-힣]", html.h1.get_text())
         for picture in html.select("article figure img, article .cell_output img"):
-            if not picture.find_parent(class_="widget"):  # its words come from scripts, and are marked as English
-                assert re.search("[가-힣]", picture["alt"]), picture["alt"]
+            assert re.search("[가-힣]", picture["alt"]), picture["alt"]
     else:
         assert len(notes) == 1 and WORDS["fallback"] in notes[0].get_text()
         assert html.select_one("article")["lang"] == "en" and notes[0]["lang"] == "ko"
@@ -249,6 +248,32 @@ def test_the_switch_works_from_the_keyboard(open_page):
     page.keyboard.press("Enter")
     page.wait_for_url("**/html/book/executed/02_soft_mask.html")
     assert page.evaluate("document.documentElement.lang") == "en"
+
+
+SAID = """() => [...document.querySelectorAll(".widget, .widget *, dialog, dialog *")].flatMap((each) => [
+    each.getAttribute("aria-label"), each.getAttribute("aria-valuetext"),
+    ...[...each.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data)])
+    .filter((text) => text?.trim())"""
+
+
+def test_widgets_and_enlarged_figures_speak_korean(open_page):
+    names = {"ARL", "NAL", "PNG", "JPEG", "WebP", "notes.txt"}  # the same in every language
+    explorer = open_page("ko/book/explorer")
+    explorer.get_by_role("button", name="네트워크 불러오기").click()
+    explorer.get_by_role("status").filter(has_text="마쳤습니다").wait_for(timeout=60_000)
+    said = explorer.evaluate(SAID)
+    names |= set(explorer.evaluate("RAN.classes"))
+    file = {"name": "notes.txt", "mimeType": "image/png", "buffer": b"no picture"}
+    explorer.locator("input[type=file]").set_input_files(file)
+    explorer.get_by_role("status").filter(has_text="읽을 수 없습니다").wait_for()
+    said += explorer.evaluate(SAID)
+    chapter = open_page("ko/book/executed/03_attention_module")
+    said += chapter.evaluate(SAID)
+    chapter.locator("a.enlarge").first.click()
+    chapter.get_by_role("button", name="닫기").wait_for()
+    said += chapter.evaluate(SAID)
+    foreign = {word for text in said for word in re.findall(r"[A-Za-z.]{3,}", text)} - names
+    assert any("모듈" in text for text in said) and not foreign, foreign
 
 
 def test_alternates_name_both_addresses():
