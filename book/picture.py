@@ -1,12 +1,11 @@
-"""Make the book's pictures: of a recorded run on CIFAR-10, and a drawn one.
+"""Make the book's pictures of a recorded run on CIFAR-10.
 
     python book/picture.py --data-root PATH
 
 trains Attention-56 as recorded, or takes its weights where they are beside the record, and writes 16 test images
 in one strip (book/_static/cifar10_samples.png, lossless) and the landing picture (book/_static/attention.png). So the
 chapters can show what a network trained on photographs does, without the data set. Where weights.safetensors is not
-beside the record, give a new --results folder, and the run is trained again. The picture that
-notebooks/explain.ipynb takes by default, book/_static/ship.png, is drawn.
+beside the record, give a new --results folder, and the run is trained again.
 """
 
 import argparse
@@ -14,24 +13,13 @@ import sys
 
 import numpy as np
 from execute import ROOT
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from ran.runs import Environment, RunConfig, run
 from ran.study import figures
 
 CONFIG = RunConfig(dataset="cifar10", schedule="paper")
 SAMPLES = 16
-
-
-def ship() -> Image.Image:
-    """A steamer on the sea, 640×420, of a few polygons."""
-    image = Image.new("RGB", (640, 420), (150, 200, 240))
-    drawing = ImageDraw.Draw(image)
-    drawing.rectangle((0, 280, 640, 420), fill=(40, 90, 150))
-    drawing.polygon([(120, 260), (520, 260), (470, 330), (170, 330)], fill=(160, 40, 40))
-    drawing.rectangle((220, 190, 420, 260), fill=(240, 240, 240))
-    drawing.rectangle((300, 120, 340, 190), fill=(60, 60, 60))
-    return image
 
 
 def main() -> int:
@@ -44,7 +32,6 @@ def main() -> int:
         print(f"{finished.folder} holds no weights: give another --results folder.", file=sys.stderr)
         return 1
     static = ROOT / "book" / "_static"
-    ship().save(static / "ship.png")
     Image.fromarray(np.hstack(list(finished.data.test.images[:SAMPLES].numpy()))).save(static / "cifar10_samples.png")
     figures.set_theme()
     figures.masks_over_images(finished.network, finished.data).savefig(static / "attention.png", dpi=192)

@@ -35,7 +35,7 @@ LEGEND = (
 class ExplainConfig:
     """The parameters of notebooks/explain.ipynb."""
 
-    image: str = option("book/_static/ship.png", "file of the picture, seen from the repository")
+    image: str = option("book/_static/cat.jpg", "file of the picture, seen from the repository")
     weights: str = option(DEFAULT, "a published set, the folder of a run, or a file of weights")
 
 

@@ -211,7 +211,7 @@ def test_it_can_be_played_with_by_keyboard(open_page, trained):
 
 def picture(kind):
     """A file of a kind: its name and its bytes."""
-    name, image, options = f"{kind}.png", Image.open(STATIC / "ship.png").convert("RGB"), {}
+    name, image, options = f"{kind}.png", Image.open(STATIC / "cat.jpg").convert("RGB"), {}
     if kind == "transparent":
         image = Image.new("RGBA", (90, 131), (0, 0, 0, 0))
         ImageDraw.Draw(image).ellipse((20, 30, 70, 100), fill=(200, 30, 30, 255))
@@ -226,7 +226,7 @@ def picture(kind):
     return name, content.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["drawn", "transparent", "small", "turned"])
+@pytest.mark.parametrize("kind", ["photograph", "transparent", "small", "turned"])
 @pytest.mark.parametrize("way", ["dropped", "chosen"])
 def test_a_picture_of_ones_own_gets_the_answers_of_ran_predict(ready, tmp_path, trained, kind, way):
     page, (name, content) = ready, picture(kind)
