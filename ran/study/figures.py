@@ -176,7 +176,8 @@ def mean_absolute_response(probes: dict[str, pd.DataFrame]) -> Figure:
 def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
     """Area under the ROC curve of trunk, mask and attended features as scores for object pixels, with its control.
 
-    `probes` is as in `mean_absolute_response`, for a data set with object masks.
+    Bars begin at 0.5, chance: what lies below separates object and background the other way round. `probes` is as in
+    `mean_absolute_response`, for a data set with object masks.
     """
     tables = [
         table.dropna(subset=["auc"]).assign(
@@ -197,7 +198,7 @@ def object_scores(probes: dict[str, pd.DataFrame]) -> Figure:
         for offset, (branch, text) in enumerate(branches.items()):
             rows = part[part.branch == branch].set_index("module").loc[modules]
             places = [number + 0.25 * (offset - 1) for number in range(len(modules))]
-            axes.bar(places, rows.auc, 0.22, color=("0.45", "0.7", "0.88")[offset], label=text)
+            axes.bar(places, rows.auc - 0.5, 0.22, 0.5, color=("0.45", "0.7", "0.88")[offset], label=text)
             control = "other image's object" if offset == 2 else None
             axes.scatter(places, rows.auc_shuffled, color="0.1", marker="_", s=130, zorder=3, label=control)
         axes.axhline(0.5, color="0.3", ls=":", lw=1)
