@@ -8,7 +8,7 @@ from ran.study.experiments import OWN, PROFILES, TABLES, cell, configs, table
 from ran.study.labels import describe, label, length, list_table, summary
 from ran.study.layers import layers
 from ran.study.queue import parse_budget, work_through
-from ran.study.tables import NOT_RUN, beside_paper, errors, list_cells, of_cell, planned, provenance
+from ran.study.tables import NOT_RUN, ablations, beside_paper, errors, list_cells, of_cell, planned, provenance
 from ran.study.writing import write_tables
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "OWN",
     "PROFILES",
     "TABLES",
+    "ablations",
     "attention_module",
     "beside_paper",
     "cell",

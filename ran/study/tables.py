@@ -5,7 +5,7 @@ import os
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean, mode, stdev
@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from ran.files import ROOT
-from ran.runs import RunConfig
+from ran.runs import RunConfig, read_ablation
 from ran.study.experiments import OWN, PROFILES, TABLES, Cell, table
 from ran.study.labels import HEADINGS, escaped, label, length, machines, when
 from ran.training import Schedule
@@ -186,6 +186,19 @@ def provenance(name: str, records: Records, page: Path = ROOT / "book" / "execut
         )
         lines.append(f"  ```bash\n  ran run --table {name} --profile study\n  ```\n")
     return "\n".join(lines)
+
+
+def ablations(groups: Mapping[str, Records]) -> pd.DataFrame:
+    """Test error in % with the masks replaced, as a mean over the records of each group.
+
+    A row for each replacement (see `ran.runs.ablation.ablate`), a column for each group. Raises FileNotFoundError for a
+    run that was not measured.
+    """
+    tables = {
+        name: [read_ablation(record).set_index("replacement").test_error for record in records]
+        for name, records in groups.items()
+    }
+    return pd.DataFrame({name: pd.concat(found, axis=1).mean(axis=1) for name, found in tables.items()})
 
 
 def list_cells(profile: str, records: Records) -> pd.DataFrame:
