@@ -60,7 +60,9 @@ def parser() -> argparse.ArgumentParser:
 
     fetch = commands.add_parser("data", help="download a CIFAR set through torchvision, or check an image folder")
     fetch.add_argument("name", help=f"one of {', '.join(DOWNLOADS)}, folder")
-    fetch.add_argument("path", nargs="?", type=folder, help="with folder: what holds train/ and val/")
+    fetch.add_argument(
+        "path", nargs="?", type=folder, help="with folder: what holds train/ and val/, and receives .ran-index.json"
+    )
     fetch.add_argument(
         "--data-root", type=folder, default=Environment.data_root, help="folder to put it in (default: %(default)s)"
     )
@@ -116,12 +118,14 @@ def _add_pictures(commands: Any) -> None:
             help="a published set, the folder of a run, or a file (default: %(default)s)",
         )
     works["predict"].add_argument("--json", action="store_true", help="print JSON in place of a table")
-    works["explain"].add_argument("--out", required=True, type=Path, metavar="DIR", help="folder for one PNG a picture")
+    works["explain"].add_argument(
+        "--out", required=True, type=folder, metavar="DIR", help="folder for one PNG a picture"
+    )
     exporting = commands.add_parser("export", help="write a trained network as ONNX or pt2, compared with PyTorch")
     exporting.add_argument("weights", metavar="NAME", help="a published set, the folder of a run, or a file")
     exporting.add_argument("--to", required=True, metavar="FORMAT", help=f"one of {', '.join(FORMATS)}")
     exporting.add_argument(
-        "--out", type=Path, metavar="FILE", help="the file (default: the network's name, in this folder)"
+        "--out", type=folder, metavar="FILE", help="the file (default: the network's name, in this folder)"
     )
     exporting.add_argument("--normalise", action="store_true", help="with the normalisation inside: images in [0, 1]")
     publishing = commands.add_parser("publish", help="put a finished run among the weights that are loaded by name")
@@ -167,7 +171,7 @@ def _add_run(commands: Any) -> None:
 
 
 def folder(text: str) -> Path:
-    """The folder that an option names."""
+    """The folder or file that an option names."""
     try:
         return a_folder(text)
     except ValueError as error:

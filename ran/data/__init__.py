@@ -2,7 +2,7 @@
 
 from ran.data.arrays import IMAGE_SIZE, PADDING, DataSet, ImageSet
 from ran.data.cifar import DOWNLOADS, download
-from ran.data.folders import MARGIN, centre_crop
+from ran.data.crops import MARGIN, centre_crop
 from ran.data.holdout import hold_out
 from ran.data.mixing import PLAIN, Mixing
 from ran.data.normalisation import MEAN, STD, normalise

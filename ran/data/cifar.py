@@ -13,9 +13,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ran.choices import choose
+from ran.data.class_folders import list_part
+from ran.data.normalisation import MEAN
+from ran.data.pictures import NotAPicture, read_picture
 from ran.files import check_room, only_one
 
 DOWNLOADS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}  # and torchvision's folders
@@ -28,6 +30,7 @@ CHECKSUMS = {
 }
 DOWNLOADED = 400_000_000  # bytes of either set, packed and unpacked
 SIZES = {"train": 50_000, "test": 10_000}  # images, of both sets
+IMAGE = (32, 32, 3)
 
 
 def read_cifar(name: str, root: Path) -> dict[str, NDArray]:
@@ -74,7 +77,11 @@ def _from_cache(cache: Path) -> dict[str, NDArray]:
     """The arrays of a cached set. Raises ValueError, with what to do, for a file that is not whole."""
     try:
         with cache.open("rb") as file, np.load(file) as stored:  # np.load alone leaves a damaged file open
-            return {key: stored[key] for key in ("classes", *(f"{part}_{what}" for part in SIZES for what in CACHED))}
+            arrays = {key: stored[key] for key in ("classes", *(f"{part}_{what}" for part in SIZES for what in CACHED))}
+        for key, array in arrays.items():
+            if array.ndim == 0 or array.shape[1:] != (IMAGE if key.endswith("images") else ()):
+                raise ValueError(f"{key} of shape {array.shape}")
+        return arrays
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(
             f"{cache} is damaged ({type(error).__name__}): delete it, and it is made again from the images or batches "
@@ -103,13 +110,12 @@ def _refuse_another_set(name: str, arrays: dict[str, NDArray], source: Path) -> 
 
 def _decode(folder: Path) -> dict[str, NDArray]:
     """Read <folder>/{train,test}/<class>/*: decoding 60,000 small files takes about 20 s, so it is done once."""
-    from torchvision.datasets import ImageFolder  # takes over a second to import
-
     arrays: dict[str, NDArray] = {}
     for part in ("train", "test"):
-        listing = ImageFolder(str(folder / part))
-        images = np.stack([_read(path) for path, _ in listing.samples])
-        arrays |= _canonical(part, images, np.array(listing.targets)) | {f"{part}_classes": np.array(listing.classes)}
+        listing = list_part(folder, part)
+        images = np.stack([_read(folder / file) for file, _ in listing.samples])
+        labels = np.array([label for _, label in listing.samples])
+        arrays |= _canonical(part, images, labels) | {f"{part}_classes": np.array(listing.classes)}
     train, test = arrays.pop("train_classes"), arrays.pop("test_classes")
     if train.tolist() != test.tolist():
         raise ValueError(f"{folder}/train and {folder}/test hold different class folders; they must be the same.")
@@ -140,12 +146,12 @@ def _canonical(part: str, images: NDArray, labels: NDArray) -> dict[str, NDArray
     return {f"{part}_images": images[order], f"{part}_labels": labels[order].astype(np.int64)}
 
 
-def _read(path: str) -> NDArray:
+def _read(path: Path) -> NDArray:
     try:
-        image = np.asarray(Image.open(path).convert("RGB"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be decoded ({error}); replace it or unpack the data set again.") from error
-    if image.shape != (32, 32, 3):
+        image = np.asarray(read_picture(path, MEAN))
+    except NotAPicture as error:
+        raise ValueError(f"{error} Replace it or unpack the data set again.") from error
+    if image.shape != IMAGE:
         raise ValueError(f"{path} is {image.shape[1]}×{image.shape[0]}; CIFAR images are 32×32.")
     return image
 

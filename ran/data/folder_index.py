@@ -22,6 +22,7 @@ def index_files(root: Path, files: list[str]) -> dict[str, dict[str, Any]]:
 
     The index is stored in `root` where that is writable, and only new or changed files are decoded. Processes that load
     the same folder wait for the first. Without write access, what is indexed is used, the rest decoded each time.
+    Raises OSError, which names the file, for one that the machine cannot read: that says nothing of what it holds.
     """
     with only_one(root):
         known = _known(root / INDEX)

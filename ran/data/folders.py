@@ -1,6 +1,7 @@
 """Image folders of any size (section 4.2): indexed once, then decoded and augmented by worker processes."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ran.data.class_folders import Listing, in_words, list_part
+from ran.data.class_folders import Listing, in_words, kinds, list_part
+from ran.data.crops import augmentation, centre_crop
 from ran.data.folder_index import INDEX, index_files
 from ran.data.mixing import PLAIN, Mixing
 from ran.data.normalisation import MEAN, STD, normalise
@@ -27,32 +29,7 @@ if TYPE_CHECKING:
     from torchvision.transforms import v2
 
 CORRUPT_LIMIT = 0.01  # share of a part's files, rounded up to whole files, that may be skipped
-JITTER = 0.4  # of brightness, contrast and saturation, as usual on ImageNet; the paper only says "colour augmentation"
-MARGIN = 256 / 224  # shorter side of a resized test image / side of its centre crop
 EVALUATION_BATCH = 64
-
-
-def augmentation(size: int) -> "v2.Transform":
-    """Scale and aspect-ratio augmentation (a random resized crop), horizontal flip, colour jitter (section 4.2).
-
-    Image (3, H, W) uint8 → (3, size, size) uint8; random numbers come from torch's global generator.
-    """
-    from torchvision.transforms import v2  # takes over a second to import
-
-    return v2.Compose(
-        [
-            v2.RandomResizedCrop(size, antialias=True),
-            v2.RandomHorizontalFlip(),
-            v2.ColorJitter(JITTER, JITTER, JITTER),
-        ]
-    )
-
-
-def centre_crop(size: int, margin: float = MARGIN) -> "v2.Transform":
-    """Resize the shorter side to `margin` times `size`, crop the centre: (3, H, W) uint8 → (3, size, size) uint8."""
-    from torchvision.transforms import v2  # takes over a second to import
-
-    return v2.Compose([v2.Resize(round(size * margin), antialias=True), v2.CenterCrop(size)])
 
 
 @dataclass(frozen=True)
@@ -215,7 +192,12 @@ def _pixels(image: Tensor) -> Tensor:
 def _loader(
     images: Dataset, plan: list[list[tuple[int, int]]], workers: int, device: torch.device, persistent: bool = False
 ) -> DataLoader:
-    """Batches of `images` by `plan`, which may change between epochs: the sampler runs in this process."""
+    """Batches of `images` by `plan`, which may change between epochs: the sampler runs in this process.
+
+    They are decoded by `workers` processes, but no more than there are cores for this process.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(workers, cores)
     return DataLoader(
         images,
         batch_sampler=plan,
@@ -257,8 +239,9 @@ def load_folder(root: Path, size: int = 224, test_size: int | None = None, worke
 
     Test crops have `test_size` pixels, by default `size`. Every file is decoded once to find the corrupt ones; the
     outcome is stored in <root>/.ran-index.json, so later only new or changed files are decoded. Raises
-    FileNotFoundError for a missing folder, and ValueError for what `list_part` refuses, where the classes of the two
-    parts differ or more than CORRUPT_LIMIT of a part cannot be decoded.
+    FileNotFoundError for a missing folder, OSError for what the machine cannot read, and ValueError for what
+    `list_part` refuses, where the classes of the two parts differ or more than CORRUPT_LIMIT of a part cannot be
+    decoded.
     """
     tests = [name for name in ("val", "test") if (root / name).is_dir()]
     if not tests or not (root / "train").is_dir():
@@ -272,10 +255,15 @@ def load_folder(root: Path, size: int = 224, test_size: int | None = None, worke
         raise ValueError(
             f"{root}/train and {root}/{tests[0]} must hold the same class folders; differing: {differing}."
         )
+    places = [name for name, kind in kinds(root).items() if kind == "folder" and not name.startswith(".")]
+    others = tuple(name for name in places if name not in ("train", tests[0]))
     index = index_files(root, [name for name, _ in (*train.samples, *test.samples)])
     parts = _part(root, "train", train, index, size), _part(root, tests[0], test, index, test_size or size)
-    skipped = {"that cannot be decoded": parts[0].skipped + parts[1].skipped}
-    left_out = in_words(train.left_out) + in_words(test.left_out) + in_words(skipped)
+    unread = {
+        f"beside train/ and {tests[0]}/, which is the test set": others,
+        "that cannot be decoded": parts[0].skipped + parts[1].skipped,
+    }
+    left_out = in_words(train.left_out) + in_words(test.left_out) + in_words(unread)
     return FolderData("folder", train.classes, *parts, workers, left_out)
 
 

@@ -1,12 +1,19 @@
 """Reading of one picture from a file, whatever its kind: upright, opaque, RGB with eight bits a channel."""
 
+import errno
+import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
+
+# what Pillow does not decode itself: it starts Ghostscript for EPS, opens what IPTC holds as any kind, EPS too, and
+# asks another library, or what a program registered, for the rest
+HANDED_ON = {"EPS", "IPTC", "WMF", "FPX", "MIC", "BUFR", "GRIB", "HDF5"}
 
 
 class NotAPicture(ValueError):
@@ -18,31 +25,61 @@ class NotAPicture(ValueError):
 
 
 def read_picture(path: str | Path, background: Sequence[float] | Tensor) -> Image.Image:
-    """The picture in `path`, of any size and kind that Pillow reads, as an RGB image.
+    """The picture in `path`, of any size and kind that Pillow itself decodes, as an RGB image.
 
     It is turned as its EXIF orientation says. What is transparent shows `background`, a colour (3,) in [0, 1], usually
     the mean of the training pixels: zero once normalised. 16-bit values are scaled to 8 bits, not cut off. Of several
-    frames, the first is taken. Raises NotAPicture, a ValueError in one line with the file's name, for a file that is no
-    picture or not a whole one, and FileNotFoundError for none.
+    frames, the first is taken. `path` may be a pipe, such as /dev/stdin. Raises NotAPicture, a ValueError in one line
+    with the file's name, for a file that is no picture or not a whole one, FileNotFoundError for none, and OSError with
+    an errno where the machine cannot read it: without permission, say, or memory.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{str(path)!r} does not exist: expected the file of a picture.")
-    if not path.is_file():
+    if path.is_dir():
         raise ValueError(f"{str(path)!r} is a folder, not the file of a picture.")
     try:
-        with Image.open(path) as image:
-            image.load()
-            return _opaque(_in_eight_bits(_upright(image)), background)
-    except Exception as error:  # whatever Pillow raises for what the file holds
+        with path.open("rb") as file:
+            whole = file if file.seekable() else BytesIO(file.read())
+            with Image.open(whole, formats=_decoded()) as image:
+                image.load()
+                return _opaque(_in_eight_bits(_upright(image)), background)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{str(path)!r} does not exist: expected the file of a picture.") from error
+    except MemoryError as error:
+        raise cannot_read(path, OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))) from error
+    except Exception as error:  # whatever Pillow raises for what the file holds: its own OSErrors have no errno
+        # a damaged file may send Pillow to before its beginning, which is EINVAL
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise cannot_read(path, error) from error
         unknown = isinstance(error, UnidentifiedImageError)
         reason = "its format is unknown" if unknown else " ".join(str(error).split())
         raise NotAPicture(path, reason) from error
 
 
+def cannot_read(path: Path, error: OSError) -> OSError:
+    """The error of a file or folder that the machine cannot read, in one line with what to do."""
+    told = type(error)(
+        f"{str(path)!r} cannot be read ({error.strerror or error}): see to that and call again, or move it away."
+    )
+    told.errno = error.errno
+    return told
+
+
 def as_tensor(picture: Image.Image) -> Tensor:
-    """An RGB image as (3, H, W) uint8."""
+    """An RGB image as (3, H, W) uint8. Raises ValueError for anything else."""
+    if not isinstance(picture, Image.Image) or picture.mode != "RGB":
+        found = f"one of mode {picture.mode}" if isinstance(picture, Image.Image) else f"a {type(picture).__name__}"
+        raise ValueError(
+            f"the picture must be a PIL image of mode RGB, not {found}: `ran.data.read_picture` makes one of any file, "
+            "and `picture.convert('RGB')` of an image without transparency."
+        )
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _decoded() -> list[str]:
+    """The formats that Pillow knows now and decodes itself, in its order: the usual ones are tried first."""
+    Image.preinit()
+    Image.init()
+    return [name for name in Image.ID if name not in HANDED_ON]
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ran.cli import main
-from ran.data import PADDING, DataSet, ImageSet, Shard, cifar, load, shapes, shortened, with_label_noise
+from ran.data import PADDING, DataSet, ImageSet, Shard, cifar, load, normalise, shapes, shortened, with_label_noise
 from ran.data.arrays import TrainingBatches, evaluation_batches
 from ran.files import ROOT
 
@@ -292,7 +292,20 @@ def test_the_checksum_is_that_of_the_data_set(tmp_path, small):
     assert load("cifar10", tmp_path).checksum == cifar.CHECKSUMS["cifar10"]
 
 
-@pytest.mark.parametrize("how", ["cut off", "empty", "text", "other keys", "one bit"])
+def test_hidden_folders_are_no_classes_of_cifar(tmp_path, small):
+    write_folder(tmp_path, small)
+    (tmp_path / "cifar10" / "train" / ".ipynb_checkpoints").mkdir()
+    assert load("cifar10", tmp_path).checksum == cifar.CHECKSUMS["cifar10"]
+
+
+def test_normalisation_follows_a_mean_that_is_changed_in_place():
+    images, mean, std = torch.full((1, 1, 1, 3), 51, dtype=torch.uint8), torch.full((3,), 0.2), torch.ones(3)
+    assert normalise(images, mean, std).abs().max() < 1e-6
+    mean.zero_()
+    assert (normalise(images, mean, std) - 0.2).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("how", ["cut off", "empty", "text", "other keys", "scalars", "one bit"])
 def test_a_damaged_cache_is_named(tmp_path, small, how):
     write_folder(tmp_path, small)
     expected = load("cifar10", tmp_path).checksum
@@ -300,6 +313,9 @@ def test_a_damaged_cache_is_named(tmp_path, small, how):
     content = cache.read_bytes()
     if how == "other keys":
         np.savez(cache, images=np.zeros(3))
+    elif how == "scalars":
+        with np.load(cache) as arrays:
+            np.savez(cache, **{key: np.array(0) for key in arrays})
     else:
         middle = len(content) // 2
         flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]

@@ -11,8 +11,9 @@ from PIL import Image
 
 from ran.cli import main
 from ran.data import MEAN, STD, Shard, centre_crop, load
+from ran.data.crops import augmentation
 from ran.data.folder_index import INDEX
-from ran.data.folders import FolderBatches, augmentation
+from ran.data.folders import FolderBatches
 from ran.runs import Environment, RunConfig, run
 from ran.study import summary
 
@@ -135,6 +136,28 @@ def test_a_test_crop_is_the_middle_seven_eighths_of_the_shorter_side():
     for whole in (picture, wide, wide.transpose(1, 2)):
         expected = picture.transpose(1, 2) if whole.shape[1] > 256 else picture
         assert centre_crop(224)(whole).equal(expected[:, 16:240, 16:240])
+
+
+@pytest.mark.parametrize("shape", [(1, 2_000_000), (2_000_000, 1)])
+def test_a_strip_costs_no_more_memory_than_a_picture(shape):
+    """Its shorter side would become 256 pixels, and the longer one 512 million."""
+    strip = torch.zeros(3, *shape, dtype=torch.uint8)
+    strip[:, *(slice(side // 2 - 16, side // 2 + 17) if side > 1 else slice(None) for side in shape)] = 200
+    assert (centre_crop(224)(strip) == 200).all()
+
+
+def test_a_picture_of_any_usual_aspect_is_cut_after_resizing():
+    """At most 32 to 1 it is as without a limit, to the bit."""
+    from torchvision.transforms.v2.functional import resize  # a second to import, in every process that tests
+
+    picture = torch.randint(256, (3, 640, 20), generator=torch.Generator().manual_seed(0)).byte()
+    assert centre_crop(32, 1.0)(picture).equal(resize(picture, 32)[:, 496:528])
+
+
+def test_no_more_processes_decode_than_there_are_cores(root, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    data = load("folder", root, size=64, workers=4)
+    assert data.training_batches(12, CPU).loader.num_workers == 2
 
 
 def test_the_usual_mean_and_deviation_of_imagenet():

@@ -1,5 +1,6 @@
 """Image folders as they are found: every file is read right, or said to be left out, or refused by its name."""
 
+import errno
 import json
 import os
 import shutil
@@ -173,6 +174,59 @@ def test_suffixes_in_capitals_and_linked_folders_are_read(root, tmp_path):
 def test_a_link_to_a_folder_above_ends(root):
     (root / "train" / "dark" / "again").symlink_to(root / "train" / "dark", target_is_directory=True)
     assert len(load("folder", root, size=64).train) == 12
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "Permission denied"), MemoryError()])
+def test_a_file_that_cannot_be_read_now_is_read_later(root, monkeypatch, error):
+    """It is no corrupt file: nothing is kept of it, and its image is there once it can be read."""
+    victim = root / "train" / "dark" / "00.jpg"
+    opened = Image.open
+
+    def refusing(file, **options):
+        if file.name == str(victim):
+            raise error
+        return opened(file, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("PIL.Image.open", refusing)
+        with pytest.raises(OSError, match="train/dark/00.jpg' cannot be read"):
+            load("folder", root, size=64)
+        assert not (root / INDEX).exists()
+    assert len(load("folder", root, size=64).train) == 12
+
+
+def test_a_folder_that_cannot_be_read_is_named(root, monkeypatch):
+    (root / "train" / "dark" / "deeper").mkdir()
+    scan = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("deeper"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", refusing)
+    with pytest.raises(PermissionError, match="train/dark/deeper' cannot be read .Permission denied.: see to that"):
+        load("folder", root, size=64)
+
+
+def test_links_that_lead_nowhere_and_pipes_are_left_out(root):
+    dark = root / "train" / "dark"
+    (dark / "gone.png").symlink_to(root / "nowhere.png")
+    (dark / "itself.png").symlink_to(dark / "itself.png")
+    (root / "train" / "itself").symlink_to(root / "train" / "itself")
+    os.mkfifo(dark / "pipe.png")
+    data, _, second = found(root)
+    assert len(data.train) == 12 and data.skipped == ()
+    assert "2 not read (broken link): train/dark/gone.png, train/dark/itself.png" in second
+    assert (
+        "1 not read (no regular file): train/dark/pipe.png" in second and "1 in no class folder: train/itself" in second
+    )
+
+
+def test_folders_beside_the_two_parts_are_said_to_be_unread(root):
+    shutil.copytree(root / "val", root / "test")
+    (root / ".git").mkdir()
+    assert found(root)[2] == "left out: 1 beside train/ and val/, which is the test set: test"
 
 
 def test_training_images_in_the_test_part_are_told(root):

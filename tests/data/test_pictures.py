@@ -1,10 +1,15 @@
 """One picture from one file: upright, opaque, RGB with eight bits, whatever it holds; and files that hold none."""
 
+import os
+import threading
+from errno import EACCES, EIO, EMFILE, ENOMEM
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from ran.data import read_picture
+from ran.data import as_tensor, read_picture
+from ran.data.pictures import NotAPicture
 
 BACKGROUND = (0.2, 0.4, 0.6)  # 51, 102, 153
 BEHIND = (51, 102, 153)
@@ -148,3 +153,71 @@ def test_what_is_no_whole_picture_is_named_in_one_line(tmp_path, name):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.png' does not exist"):
         read_picture(tmp_path / "none.png", BACKGROUND)
+
+
+@pytest.mark.parametrize("number", [EACCES, EMFILE, EIO, ENOMEM])
+def test_what_the_machine_cannot_read_is_not_said_to_be_no_picture(tmp_path, monkeypatch, number):
+    path = tmp_path / "picture.png"
+    Image.fromarray(PIXELS).save(path)
+
+    def fails(*_, **__):
+        raise MemoryError if number == ENOMEM else OSError(number, os.strerror(number))
+
+    early = number in (EACCES, EMFILE)
+    monkeypatch.setattr("pathlib.Path.open" if early else "PIL.ImageFile.ImageFile.load", fails)
+    with pytest.raises(OSError, match=f"picture.png' cannot be read .{os.strerror(number)}.*call again") as caught:
+        read_picture(path, BACKGROUND)
+    assert caught.value.errno == number and "\n" not in str(caught.value)
+
+
+def test_a_damaged_file_that_points_to_before_its_beginning_is_no_picture(tmp_path, monkeypatch):
+    path = tmp_path / "picture.png"
+    Image.fromarray(PIXELS).save(path)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda image: image.fp.seek(-9))
+    with pytest.raises(NotAPicture, match="picture.png"):
+        read_picture(path, BACKGROUND)
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n%%EOF\n"
+
+
+def in_iptc(content):
+    """A file of IPTC that says that it holds an 8x8 JPEG, whatever `content` is."""
+    fields = {(3, 60): b"\1\0", (3, 20): b"\0\0\0\x08", (3, 30): b"\0\0\0\x08", (3, 120): b"\0\0\0\5", (8, 10): content}
+    return b"".join(bytes((0x1C, *tag)) + len(data).to_bytes(2, "big") + data for tag, data in fields.items())
+
+
+@pytest.mark.parametrize("content", [POSTSCRIPT, in_iptc(POSTSCRIPT)], ids=["EPS", "EPS in IPTC"])
+def test_reading_starts_no_other_program(tmp_path, monkeypatch, content):
+    ghostscript = tmp_path / "gs"
+    ghostscript.write_text(f"#!/bin/sh\n: > {tmp_path}/started\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # looked for anew
+    (tmp_path / "picture.png").write_bytes(content)
+    with pytest.raises(NotAPicture, match="picture.png.*its format is unknown"):
+        read_picture(tmp_path / "picture.png", BACKGROUND)
+    assert not (tmp_path / "started").exists()
+
+
+def test_a_picture_comes_through_a_pipe(tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "picture.png")
+    os.mkfifo(tmp_path / "pipe")
+    content = (tmp_path / "picture.png").read_bytes()
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,), daemon=True)
+    writer.start()
+    assert np.array_equal(np.asarray(read_picture(tmp_path / "pipe", BACKGROUND)), PIXELS)
+    writer.join()
+
+
+def test_a_device_is_no_picture():
+    with pytest.raises(NotAPicture, match="/dev/null' cannot be read as a picture"):
+        read_picture("/dev/null", BACKGROUND)
+
+
+@pytest.mark.parametrize("picture", [Image.new("RGBA", (4, 4)), Image.new("L", (4, 4)), np.zeros((4, 4, 3)), "cat.jpg"])
+def test_only_an_rgb_image_becomes_a_tensor(picture):
+    with pytest.raises(
+        ValueError, match="must be a PIL image of mode RGB, not (one of mode (RGBA|L)|a (ndarray|str)): .*read_picture"
+    ):
+        as_tensor(picture)
