@@ -72,6 +72,8 @@ def main(words: Sequence[str] | None = None) -> int:
     after one line for any other error, 130 or 143 after an interruption. With the environment variable RAN_TRACEBACK,
     errors are raised instead.
     """
+    # whoever closed them gets the work all the same
+    sys.stdout, sys.stderr = (each or Path(os.devnull).open("w", encoding="utf-8") for each in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):  # of a locale that has no such letters
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -173,7 +175,7 @@ def as_json(answers: list[dict[str, Any]], trained: Trained) -> str:
         {"image": each["image"], "classes": [{"class": name, "probability": share} for name, share in each["classes"]]}
         for each in answers
     ]
-    return json.dumps({"weights": str(trained.source), "pictures": pictures}, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps({"weights": str(trained.source), "pictures": pictures}, indent=1, allow_nan=False) + "\n"
 
 
 def as_table(answers: list[dict[str, Any]]) -> str:
@@ -196,7 +198,10 @@ def run_tables(said: dict[str, Any]) -> int:
     parse(said)  # refuses what is wrong whatever the table
     if jobs is not None and jobs < 1:
         raise ValueError(f"--jobs must be at least 1, not {jobs}.")
+    if "all" in tables and len(tables) > 1:
+        raise ValueError("--table all stands for all of the paper's tables: name no others beside it.")
     tables = PROFILES[profile].tables if tables == ["all"] else tables
+
     if names and len(tables) != 1:
         raise ValueError("--cell goes with one --table.")
     wanted = [cell(tables[0], name) for name in names] if names else [each for name in tables for each in table(name)]

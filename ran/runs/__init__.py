@@ -7,7 +7,7 @@ from ran.runs.provenance import git_state, hardware
 from ran.runs.publishing import publish
 from ran.runs.reading import all_records, is_recorded, read_ablation, read_gradients, read_probes, read_records
 from ran.runs.records import measured, misclassified, reproducible
-from ran.runs.runner import run
+from ran.runs.runner import is_finished, run
 from ran.runs.schema import Date, Git, Hardware, Part, Record, seal
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "area_under_roc",
     "git_state",
     "hardware",
+    "is_finished",
     "is_recorded",
     "measured",
     "misclassified",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import reprlib
 import shlex
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from ran.model import GATES, LEARNING, MASKS, PRESETS, STEMS, ResidualAttentionN
 from ran.training import DEVICES, SCHEDULES, Schedule
 
 NOTEBOOK = "notebooks/run.ipynb"
+IPYTHON = re.compile(r"__\w+__|_+|_(ih|oh|dh|exit_code|i+|i?\d+)|In|Out")  # names that a kernel has by itself
 Typed = TypeVar("Typed")
 
 
@@ -209,13 +211,12 @@ def typed(kind: type[Typed], parameters: Mapping[str, Any]) -> Typed:
 def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters of a notebook: all plain values in `namespace`, before the notebook computes anything else.
 
-    papermill only warns about unknown parameters; `parse` raises ValueError for them.
+    papermill only warns about unknown parameters; `parse` raises ValueError for them. Call it before the notebook
+    imports more: an import hides a parameter of its name.
     """
     plain = (str, int, float, bool, list, dict, type(None))
     return {
-        name: value
-        for name, value in namespace.items()
-        if isinstance(value, plain) and not name.startswith("_") and name not in ("In", "Out")
+        name: value for name, value in namespace.items() if isinstance(value, plain) and not IPYTHON.fullmatch(name)
     }
 
 
@@ -247,7 +248,9 @@ def _check(config: Any) -> None:
         known = config.__dataclass_fields__[name].metadata["known"]
         if isinstance(wrong, str) and known:
             choose(str(name), wrong, known)
-        wanted = f"one of {', '.join(known)}" if known else first["msg"].removeprefix("Input should be ")
+        told = first["msg"].removeprefix("Input should be ").replace("String should have", "a text of")
+        told = "a text without control characters" if first["type"] == "string_pattern_mismatch" else told
+        wanted = f"one of {', '.join(known)}" if known else told
         raise ValueError(f"{name} must be {wanted}, not {reprlib.repr(wrong)}.") from None
 
 

@@ -39,4 +39,4 @@ def seal_measurements(path: Path) -> None:
 
 
 def _last_line(path: Path, text: str) -> str:
-    return f"# {path.parent.name} sha256 {hashlib.sha256(text.encode()).hexdigest()}\n"
+    return f"# {path.resolve().parent.name} sha256 {hashlib.sha256(text.encode()).hexdigest()}\n"

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 
 from ran.files import ROOT
+
+COMMIT = "^([0-9a-f]{40}|[0-9a-f]{64})$"  # SHA-1 or SHA-256, as the repository has it
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
@@ -27,7 +30,8 @@ def hardware(device: torch.device) -> dict[str, Any]:
 def git_state() -> dict[str, Any]:
     """`commit`, and `changed`: whether ran/ or notebooks/ differ from that commit.
 
-    Without git, `commit` is the environment variable RAN_COMMIT, and `changed` is None.
+    Without git, `commit` is the environment variable RAN_COMMIT, and `changed` is None. Raises ValueError where that
+    variable holds anything but a whole commit.
     """
 
     def git(*words: str) -> str:
@@ -41,4 +45,10 @@ def git_state() -> dict[str, Any]:
             "changed": bool(git("status", "--porcelain", "--", "ran", "notebooks")),
         }
     except (OSError, subprocess.CalledProcessError):
-        return {"commit": os.environ.get("RAN_COMMIT"), "changed": None}
+        commit = os.environ.get("RAN_COMMIT") or None
+        if commit and not re.fullmatch(COMMIT, commit):
+            raise ValueError(
+                f"RAN_COMMIT must be the 40 (or 64) hexadecimal digits of a commit, as `git rev-parse HEAD` prints "
+                f"them, not {commit!r}."
+            ) from None
+        return {"commit": commit, "changed": None}

@@ -14,14 +14,15 @@ from ran.choices import message_alone
 from ran.data import Data, with_label_noise
 from ran.files import Damaged, cannot_write, check_room, only_one, write_whole
 from ran.inference import FILE, load, save_weights
-from ran.model import ResidualAttentionNetwork
+from ran.model import PRESETS, ResidualAttentionNetwork
 from ran.runs.config import Environment, RunConfig
 from ran.runs.finetuning import begin_from, pinned
 from ran.runs.gradients import gradient_filter
 from ran.runs.measurements import GRADIENTS, MEASUREMENTS, PROBES, read_measurements, write_measurements
 from ran.runs.probes import probe
+from ran.runs.reading import is_recorded
 from ran.runs.records import make_record, this_session
-from ran.runs.schema import read_record
+from ran.runs.schema import check, read_record
 from ran.sealing import as_text, sealed
 from ran.training import Checkpoint, Devices, OutOfTime, TrainingDiverged, choose_device, fit, join
 
@@ -165,7 +166,9 @@ def _train(
         if devices.rank == 0:  # it is a result, too, and stays beside the run
             write_whole(folder / FAILURE, as_text({"id": config.id, "failure": str(failure), **session}))
         raise
-    text = as_text(sealed(make_record(config, data, network, session, fitted)))
+    made = sealed(make_record(config, data, network, session, fitted))
+    check(made)  # what could not be read again must not take the checkpoint's place
+    text = as_text(made)
     if devices.rank == 0:
         for name in (*MEASUREMENTS, FAILURE):
             (folder / name).unlink(missing_ok=True)  # of an earlier training
@@ -185,19 +188,39 @@ def _measure(
     report: Callable[[str], None],
 ) -> None:
     """Write those of the measurements that are missing or damaged in `folder`, where it can be written."""
-    measures: dict[str, Callable[[], Any]] = {PROBES: lambda: probe(network, data)}
-    if config.noise and network.config.has_modules:
-        measures[GRADIENTS] = lambda: gradient_filter(network, clean, data)
-    for name, measure in measures.items():
+    measures: dict[str, Callable[[], Any]] = {
+        PROBES: lambda: probe(network, data),
+        GRADIENTS: lambda: gradient_filter(network, clean, data),
+    }
+    for name in _unmeasured(config, folder):
+        try:
+            write_measurements(folder / name, measures[name]())
+        except OSError as error:
+            if error.errno not in NOT_OURS:
+                raise
+            report(f"not stored: {error}")
+
+
+def _unmeasured(config: RunConfig, folder: Path) -> list[str]:
+    """The files of measurements that a finished run of `config` must have and that are missing or damaged."""
+
+    def lacks(name: str) -> bool:
         try:
             read_measurements(folder / name)
         except (Damaged, OSError):
-            try:
-                write_measurements(folder / name, measure())
-            except OSError as error:
-                if error.errno not in NOT_OURS:
-                    raise
-                report(f"not stored: {error}")
+            return True
+        return False
+
+    filtered = config.noise and PRESETS[config.network].has_modules
+    return [name for name in ((PROBES, GRADIENTS) if filtered else (PROBES,)) if lacks(name)]
+
+
+def is_finished(config: RunConfig, folder: Path) -> bool:
+    """Whether `folder` holds a whole record of `config` and, where it holds weights to measure, all measurements.
+
+    A run that is killed between the two has its record, and `run` measures what is missing.
+    """
+    return is_recorded(folder) and not ((folder / FILE).is_file() and _unmeasured(config, folder))
 
 
 def _trained(path: Path, config: RunConfig) -> ResidualAttentionNetwork:

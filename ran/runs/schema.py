@@ -14,6 +14,7 @@ from ran.files import Damaged, write_whole
 from ran.runs.config import RunConfig, schema
 from ran.runs.finetuning import PINNED
 from ran.runs.measurements import seal_measurements
+from ran.runs.provenance import COMMIT
 from ran.runs.records import misclassified
 from ran.sealing import VERSION, Plain, as_text, one_line, read_sealed, sealed
 from ran.training import Schedule
@@ -37,7 +38,7 @@ class Part(BaseModel):
 class Git(Part):
     """The commit, and whether package or notebooks differed from it; without git that is not known."""
 
-    commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")] | None
+    commit: Annotated[str, Field(pattern=COMMIT)] | None
     changed: bool | None
 
     @model_validator(mode="after")
@@ -201,7 +202,7 @@ def read_record(path: Path) -> dict[str, Any]:
     try:
         record = read_sealed(path)
         check(record)
-        if record["id"] != path.parent.name:
+        if record["id"] != path.resolve().parent.name:
             raise ValueError(f"it is of the run {record['id']}")
     except ValueError as error:
         raise Damaged(f"{path} is not a whole record ({one_line(error)})") from error

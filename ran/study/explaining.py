@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ran.files import write_whole
+from ran.files import cannot_write, write_whole
 from ran.inference import DEFAULT, Explanation
 from ran.runs import option
+from ran.study.lettering import lettered
 from ran.study.styles import SMALLEST, WIDTH
 
 SIDE = 256  # pixels of the picture below each map
@@ -51,7 +52,7 @@ def explanation(found: Explanation, title: str = "") -> Figure:
     figure = plt.figure(figsize=(WIDTH, sum(heights)), layout=ConstrainedLayoutEngine(hspace=0.06))
     above, below = figure.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
     if title:
-        above.suptitle(title, fontsize=SMALLEST)
+        above.suptitle(lettered(title), fontsize=SMALLEST)
     _answers(above, found)
     crop = found.picture.resize((SIDE, SIDE), Image.Resampling.BICUBIC, found.seen)
     below.supxlabel(LEGEND, fontsize=SMALLEST)
@@ -98,7 +99,10 @@ def picture_files(names: Sequence[str], folder: Path) -> dict[str, Path]:
 
 def save_explanation(found: Explanation, path: Path, title: str = "") -> Path:
     """Write the figure as a PNG, whole or not at all, in a folder that is made where it is missing; returns `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
     figure, content = explanation(found, title), BytesIO()
     figure.savefig(content, format="png", dpi=220)
     plt.close(figure)
@@ -138,7 +142,7 @@ def _answers(above: SubFigure, found: Explanation) -> None:
     bars.barh(places, [100 * share for share in shares], color="C0", height=0.7)
     for place, share in zip(places, shares, strict=True):
         bars.text(100 * share + 1.5, place, f"{share:.1%}", va="center", fontsize=SMALLEST)
-    bars.set_yticks(places, names, fontsize=SMALLEST)
+    bars.set_yticks(places, [lettered(name) for name in names], fontsize=SMALLEST)
     bars.set(xlim=(0, 115), ylim=(len(names) - 0.5, -0.5), xticks=[])
     bars.grid(False)
     for side in ("top", "right", "bottom"):

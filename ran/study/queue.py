@@ -16,7 +16,7 @@ from queue import SimpleQueue
 import torch
 
 from ran.files import ROOT
-from ran.runs import Environment, RunConfig, is_recorded
+from ran.runs import Environment, RunConfig, is_finished
 from ran.study.worker import OUT_OF_TIME, START
 
 NOT_BEGUN = "out of time before it began"  # why a run has no record
@@ -56,7 +56,7 @@ def work_through(
     report: Callable[[str], None] = print,
     jobs: int = 1,
 ) -> dict[str, str]:
-    """Run the configs that have no record, in order; returns {run id: reason} for those still without a record.
+    """Run the configs that are not finished, in order; returns {run id: reason} for those still without a record.
 
     A run that fails or is killed does not stop the others. `budget` is in seconds: if the next epoch would end after
     it, the run stops with a checkpoint, no other run begins, and the next call continues. `jobs` is the number of
@@ -67,7 +67,7 @@ def work_through(
     threads = max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else torch.get_num_threads()
 
     def recorded(config: RunConfig) -> bool:
-        return is_recorded(environment.folder(config))
+        return is_finished(config, environment.folder(config))
 
     missing = [config for config in configs if not recorded(config)]
     reasons = {config.id: NOT_BEGUN for config in missing}

@@ -19,6 +19,7 @@ from ran.choices import choose
 
 DEVICES = ("auto", "cpu", "cuda")
 # a device that does not answer for so long counts as failed; a process that ended is noticed at once
+TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")  # what it sets, all of them numbers
 TIMEOUT = datetime.timedelta(minutes=10)
 
 
@@ -158,13 +159,20 @@ class Distributed:
 
 
 def several() -> bool:
-    """Whether torchrun has started more than one process."""
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1
+    """Whether torchrun has started more than one process. Raises ValueError where it set only some variables."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return False
+    if not all(os.environ.get(name, "").isdecimal() for name in TORCHRUN):
+        raise ValueError(
+            f"the environment variable WORLD_SIZE is {os.environ['WORLD_SIZE']!r}, but torchrun did not start this "
+            f"process: it sets {', '.join(TORCHRUN)} to numbers. Start it with torchrun, or unset WORLD_SIZE."
+        )
+    return True
 
 
 def is_first() -> bool:
     """Whether this process has rank 0, which reports and writes files."""
-    return int(os.environ.get("RANK", 0)) == 0
+    return not several() or os.environ["RANK"] == "0"
 
 
 def join(device: torch.device) -> Devices:

@@ -47,6 +47,9 @@ def said(capsys, *words):
         ("run --data-root=", "data_root must be the name of a folder, not ''"),
         ("run --results ~nobody_here/x", "results '~nobody_here/x'"),
         ("tables --results=", "must be the name of a folder, not ''"),
+        ("run --table all cifar", "--table all stands for all of the paper's tables"),
+        ("run --weights=", "weights must be a text of at least 1 character, not ''"),
+        ("explain x.png --out=", "must be the name of a folder, not ''"),
         ("cells --results=", "must be the name of a folder, not ''"),
         ("bench --results=", "must be the name of a folder, not ''"),
         ("data cifar10 --data-root=", "must be the name of a folder, not ''"),
@@ -134,6 +137,32 @@ def test_an_interrupted_run_says_where_it_stands_and_the_same_command_goes_on(tm
     if number != signal.SIGKILL:
         assert err.count("\n") == 1 and "of 500 epochs are done and kept. The same command goes on" in err, err
     assert not list(tmp_path.rglob("*.lock"))
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_whoever_closes_a_stream_gets_the_work_all_the_same(tmp_path, closed):
+    words = [sys.executable, "-m", "ran", "explain", "book/_static/cat.jpg", "--out", str(tmp_path)]
+    sign = {"stdout": ">&-", "stderr": "2>&-"}[closed]
+    done = subprocess.run(["bash", "-c", f'"$@" {sign}', "bash", *words], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "cat-attention.png").is_file()
+
+
+def test_json_is_json_for_a_reader_without_letters(tmp_path):
+    name = tmp_path / "ü 日.png"
+    name.write_bytes((ROOT / "book/_static/cifar10_samples.png").read_bytes())
+    words = [sys.executable, "-m", "ran", "predict", str(name), "--json"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert json.loads(done.stdout)["pictures"][0]["image"] == str(name)
+
+
+def test_part_of_what_torchrun_sets_is_refused_in_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, line = said(capsys, "run", "--results", str(tmp_path))
+    assert code == 2 and "WORLD_SIZE is '2', but torchrun did not start this process" in line
+    monkeypatch.setenv("WORLD_SIZE", "x")
+    assert "WORLD_SIZE is 'x'" in said(capsys, "run", "--results", str(tmp_path))[1]
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interruption_while_it_starts_is_one_line():

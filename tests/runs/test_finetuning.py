@@ -46,6 +46,20 @@ def test_the_classifier_is_kept_for_the_same_classes_and_new_for_others(first):
     assert three(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
 
 
+def test_what_tensors_do_not_show_is_taken_from_the_run_and_said(first, tmp_path):
+    torch.save(first.network.state_dict(), tmp_path / "mine.pt")
+    trained, lines = load(tmp_path / "mine.pt"), []
+    naive = replace(TINY, attention="nal").build(3)
+    begin_from(naive, trained, ("a", "b", "c"), lines.append)
+    (line,) = lines
+    assert "mine.pt holds tensors only. Assumed: attention nal and gate mixed, as in this run" in line
+    assert "the classifier is new" in line and naive.state_dict()["stem.weight"].equal(first.network.stem.weight)
+    with pytest.raises(ValueError, match="of another network: name is .* and not 'attention-92"):
+        begin_from(replace(TINY, network="attention-92").build(3), trained, ("a", "b", "c"))
+    begin_from(TINY.build(10), load(first.folder), first.data.classes, lines.append)
+    assert len(lines) == 1  # a run's own file holds everything
+
+
 def test_the_run_is_named_by_the_weights_and_not_by_their_path(first, tmp_path):
     copy = tmp_path / "elsewhere $x.safetensors"
     copy.write_bytes((first.folder / FILE).read_bytes())

@@ -114,13 +114,14 @@ def test_a_notebooks_parameters_are_its_plain_values():
         "seed": 1,
         "epochs": None,
         "network": "x",
-        "_oh": {},
+        **dict.fromkeys(("_oh", "_i1", "_12", "__", "__name__", "_exit_code"), ""),
+        "_seed": 3,  # a slip, which `parse` refuses
         "In": [""],
         "Out": {},
         "torch": torch,
         "run": run,
     }
-    assert notebook_parameters(namespace) == {"seed": 1, "epochs": None, "network": "x"}
+    assert notebook_parameters(namespace) == {"seed": 1, "epochs": None, "network": "x", "_seed": 3}
 
 
 def test_the_notebooks_parameters_are_the_configs():
@@ -227,6 +228,24 @@ def test_the_commit_and_whether_the_code_differs_from_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")  # no git
     monkeypatch.setenv("RAN_COMMIT", "f" * 40)
     assert git_state() == {"commit": "f" * 40, "changed": None}
+    monkeypatch.setenv("RAN_COMMIT", "")
+    assert git_state() == {"commit": None, "changed": None}
+
+
+def test_a_commit_that_no_record_may_hold_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")  # no git
+    monkeypatch.setenv("RAN_COMMIT", "v1.0")
+    with pytest.raises(ValueError, match="RAN_COMMIT must be the 40 .* not 'v1.0'"):
+        run(RunConfig(**TINY), Environment(results=str(tmp_path)), report=lambda line: None)
+
+
+def test_a_record_that_could_not_be_read_again_costs_no_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("ran.runs.runner.make_record", lambda *_: make_record(*_) | {"git": {"commit": "main"}})
+    environment = Environment(results=str(tmp_path))
+    with pytest.raises(ValueError, match="commit"):
+        run(RunConfig(**TINY), environment, report=lambda line: None)
+    folder = environment.folder(RunConfig(**TINY))
+    assert (folder / "checkpoint.pt").is_file() and not (folder / "record.json").exists()
 
 
 def test_the_record_tells_which_images_were_wrong(finished):
@@ -322,10 +341,10 @@ def test_the_record_of_a_continued_run_tells_of_every_session(tmp_path, monkeypa
         if "epoch   1" in line:
             raise InterruptedError
 
-    first = session("a")
+    first = session("a" * 40)
     with pytest.raises(InterruptedError):
         run(config, environment, stop)
-    last = session("b")
+    last = session("b" * 40)
     record = run(config, environment, lambda _: None).record
     assert record["git"] == last
     assert [(each["from_epoch"], each["git"]) for each in record["sessions"]] == [(1, first), (2, last)]

@@ -10,6 +10,7 @@ from recorded import a_record, put
 from ran.cli import main
 from ran.files import ROOT, Damaged
 from ran.runs import Environment, Record, RunConfig, read_records, run
+from ran.runs.measurements import read_measurements
 from ran.runs.schema import read_record
 from ran.sealing import sealed
 
@@ -175,11 +176,22 @@ def test_records_of_older_code_are_sealed_once(tmp_path, capsys):
     assert "`ran seal FILE`" in refused(tmp_path, path.read_text())
     assert main(["seal", str(path)]) == 0
     assert read_record(path) == record
+    (tmp_path / "latest").symlink_to(path.parent)
+    assert read_record(tmp_path / "latest" / "record.json") == record  # the folder of the run all the same
     before = path.read_bytes()
     assert main(["seal", str(path)]) == 2 and "has a checksum already" in capsys.readouterr().err
     assert path.read_bytes() == before
     path.write_text(json.dumps({"id": CONFIG.id}))
     assert main(["seal", str(path)]) == 2 and path.read_text() == json.dumps({"id": CONFIG.id})
+
+
+def test_a_table_is_sealed_from_within_its_folder(tmp_path, monkeypatch):
+    folder = tmp_path / "a-run"
+    folder.mkdir()
+    (folder / "probes.csv").write_text("block,response\nstem,1\n")
+    monkeypatch.chdir(folder)
+    assert main(["seal", "probes.csv"]) == 0
+    assert read_measurements(folder / "probes.csv").response.tolist() == [1]
 
 
 def test_the_published_schema_is_that_of_the_code():

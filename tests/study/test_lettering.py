@@ -2,12 +2,15 @@
 
 import io
 import warnings
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import pytest
 from matplotlib import rcParams
+from PIL import Image
 
-from ran.study import figures
+from ran.inference import DEFAULT, explain, load
+from ran.study import figures, save_explanation
 from ran.study.lettering import lettered
 
 NAMES = ["plain", "$a_b$ 5$", "大きい犬", "개", "собака", "κύων", "كلب", "\U0001f415 dog", "\U000e0041"]
@@ -31,3 +34,10 @@ def test_letters_that_no_font_has_are_shown_by_their_number(monkeypatch):
 
 def test_a_dollar_sign_begins_no_formula():
     assert lettered("$a_b$ 5$") == r"\$a_b\$ 5\$"
+
+
+def test_names_of_files_and_classes_are_no_formulas_in_an_explanation(tmp_path):
+    trained = load(DEFAULT)
+    found = explain(trained, Image.new("RGB", (40, 40)))
+    odd = replace(found, likeliest=[(r"$\frac$", share) for _, share in found.likeliest])
+    assert save_explanation(odd, tmp_path / "odd.png", r"$\frac$.png").stat().st_size

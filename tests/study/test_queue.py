@@ -83,6 +83,20 @@ def test_a_killed_process_costs_its_own_cell_alone(tmp_path):
     assert work_through(runs, environment, None, lambda _: None, jobs=2) == {}  # and the next call makes up for it
 
 
+def test_a_cell_that_was_killed_before_it_was_measured_is_measured(tmp_path):
+    environment, config = Environment(results=str(tmp_path)), tiny(0)
+    assert work_through([config], environment, None, lambda _: None) == {}
+    probes = environment.folder(config) / "probes.csv"
+    whole = probes.read_text()
+    for left in (None, whole[:-9]):
+        probes.unlink() if left is None else probes.write_text(left)
+        assert work_through([config], environment, None, lambda _: None) == {}
+        assert probes.read_text() == whole
+    (environment.folder(config) / "weights.safetensors").unlink()  # as in a fresh clone: nothing to measure
+    probes.unlink()
+    assert work_through([config], environment, None, lambda _: None) == {} and not probes.exists()
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_an_interrupted_queue_says_so_in_one_line_and_leaves_no_process(tmp_path, number):
     words = ["--table", "arl_vs_nal", "--profile", "smoke", "--jobs", "2", "--results", tmp_path]

@@ -96,7 +96,8 @@ def test_one_record_of_two_devices(root, tmp_path):
 
 
 def test_without_fabric_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "RANK": 0, "LOCAL_RANK": 0}.items():
+        monkeypatch.setenv(name, str(value))
     monkeypatch.setitem(sys.modules, "lightning_fabric", None)
     with pytest.raises(ValueError, match=r"pip install 'residual-attention-network\[distributed\]'"):
         join(torch.device("cpu"))
