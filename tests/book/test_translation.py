@@ -270,7 +270,7 @@ def test_widgets_and_enlarged_figures_speak_korean(open_page):
     chapter = open_page("ko/book/executed/03_attention_module")
     said += chapter.evaluate(SAID)
     chapter.locator("a.enlarge").first.click()
-    chapter.get_by_role("button", name="닫기").wait_for()
+    chapter.get_by_role("button", name="닫기", exact=True).wait_for()
     said += chapter.evaluate(SAID)
     foreign = {word for text in said for word in re.findall(r"[A-Za-z.]{3,}", text)} - names
     assert any("모듈" in text for text in said) and not foreign, foreign
