@@ -63,9 +63,10 @@ def _runs(pid: str) -> bool:
 
 def cannot_write(path: Path, error: OSError) -> OSError:
     """The error of a file or folder that cannot be written, in one line with what to do."""
+    full = error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS)
     told = type(error)(
-        f"{path} cannot be written ({error.strerror or error}): make room there, or name another folder; what was kept "
-        "before is whole, and the same command goes on from it."
+        f"{path} cannot be written ({error.strerror or error}): {'make room there, or ' * full}name another folder; "
+        "what was kept before is whole, and the same command goes on from it."
     )
     told.errno = error.errno
     return told

@@ -5,7 +5,7 @@ from ran.inference.exporting import FORMATS, export
 from ran.inference.fusion import fuse_batch_norms
 from ran.inference.prediction import predict
 from ran.inference.published import CARD, DEFAULT, RUNS, load, name_of
-from ran.inference.weights import FILE, Trained, save_weights, tensor_digest
+from ran.inference.weights import FILE, Trained, differing, save_weights, tensor_digest
 
 __all__ = [
     "CARD",
@@ -15,6 +15,7 @@ __all__ = [
     "FORMATS",
     "RUNS",
     "Trained",
+    "differing",
     "explain",
     "export",
     "fuse_batch_norms",

@@ -14,7 +14,9 @@ from ran.data import MEAN, STD
 from ran.inference.weights import Trained, fill, plain_names
 from ran.model import MASKS, PRESETS, NetworkConfig, ResidualAttentionNetwork, narrowed
 
-WRAPPERS = ("state_dict", "model", "network")  # keys under which training scripts put the state dict of a network
+# keys under which training scripts put the state dict of a network
+WRAPPERS = ("state_dict", "model_state_dict", "model", "network")
+COUNTER = "num_batches_tracked"  # of batch norms; it decides nothing, and some programs leave it out
 CIFAR10 = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # mean and deviation of the training pixels in [0, 1]
 
 
@@ -28,7 +30,8 @@ def read_bare(path: Path) -> Trained:
     """
     state = plain_names(load_file(path) if path.suffix == ".safetensors" else _unpickled(path))
     network = _nearest(state)
-    fill(network, state, path)
+    counters = {name: value for name, value in network.state_dict().items() if name.endswith(COUNTER)}  # all 0
+    fill(network, counters | state, path)
     cifar = network.config.stem == "cifar"
     mean, std = CIFAR10 if cifar else (MEAN, STD)
     assumed = (
@@ -54,7 +57,17 @@ def _unpickled(path: Path) -> dict[str, Tensor]:
             found = found[wrapper]
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path} holds no plain state dict: expected tensors by name.")
+    if odd := [name for name, value in found.items() if not isinstance(name, str) or not _is_dense(value)]:
+        raise ValueError(
+            f"{path} holds no plain state dict: expected dense tensors with their numbers, by names that are text, and "
+            f"{odd[0]!r} is none."
+        )
     return dict(found)
+
+
+def _is_dense(value: Tensor) -> bool:
+    """Whether every number of the tensor is there: it is not sparse or nested, and not a shape alone."""
+    return value.layout == torch.strided and not value.is_meta and not value.is_nested
 
 
 def _nearest(state: Mapping[str, Tensor]) -> ResidualAttentionNetwork:
@@ -62,16 +75,17 @@ def _nearest(state: Mapping[str, Tensor]) -> ResidualAttentionNetwork:
     stem = next((value for name, value in state.items() if name in ("stem.weight", "stem.0.weight")), None)
     bias = state.get("head.3.bias")
     classes = len(bias) if bias is not None and bias.ndim == 1 and len(bias) > 1 else None
+    given = {name for name in state if not name.endswith(COUNTER)}
     best, common = None, -1.0
     for config in _configs():
         names = _names(config)
-        share = len(names & state.keys()) / len(names | state.keys())
+        share = len(names & given) / len(names | given)
         if share > common:
             best, common = config, share
         if share == 1:
             break
     assert best is not None
-    if stem is not None and stem.ndim == 4 and len(stem) < best.stem_channels:
+    if stem is not None and stem.ndim == 4 and 0 < len(stem) < best.stem_channels:
         try:
             best = narrowed(best, best.stem_channels // len(stem))
         except ValueError:
@@ -81,9 +95,9 @@ def _nearest(state: Mapping[str, Tensor]) -> ResidualAttentionNetwork:
 
 @cache
 def _names(config: NetworkConfig) -> frozenset[str]:
-    """The names of a network's tensors; the deepest take seconds to build."""
+    """The names of a network's tensors but counters; the deepest take seconds to build."""
     with torch.device("meta"):  # names and shapes only
-        return frozenset(ResidualAttentionNetwork(config).state_dict())
+        return frozenset(name for name in ResidualAttentionNetwork(config).state_dict() if not name.endswith(COUNTER))
 
 
 def _configs() -> Iterator[NetworkConfig]:

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ran.inference.prediction import predict
+from ran.inference.prediction import evaluating, predict
 from ran.inference.weights import Trained
 
 
@@ -52,7 +52,8 @@ def explain(trained: Trained, picture: Image.Image) -> Explanation:
     if not trained.network.config.has_modules:
         raise ValueError(f"{trained.network.config.name} has no attention modules, and so no masks to show.")
     pixels, trace = trained.crop(picture), dict[str, Tensor]()
-    trained.network(trained.normalise(pixels[None]), trace)
+    with evaluating(trained.network):
+        trained.network(trained.normalise(pixels[None]), trace)
     names = [name.removesuffix(".mask") for name in trace if name.endswith(".mask")]
     modules = tuple(
         ModuleTrace(name, *(trace[f"{name}.{branch}"][0] for branch in ("trunk", "mask", "attended"))) for name in names

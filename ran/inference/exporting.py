@@ -1,8 +1,8 @@
 """Export of a trained network for other programs: ONNX, or PyTorch's own pt2 archive, compared before it is kept."""
 
+import io
 import json
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -17,7 +17,8 @@ from torch.export import Dim, ExportedProgram
 
 from ran.choices import choose
 from ran.data import as_tensor
-from ran.files import ROOT
+from ran.files import ROOT, write_whole
+from ran.inference.prediction import evaluating
 from ran.inference.weights import Trained
 from ran.model import STEMS
 
@@ -62,14 +63,14 @@ def export(trained: Trained, to: str, path: Path, normalise: bool = False) -> Pa
     classes). Classes, mean, deviation and size travel in the file's metadata. The file is read back and its logits are
     compared with PyTorch's on random images and photographs, at two sizes and batches; it is written whole or not at
     all. Raises ValueError where they differ by more than TOLERANCE, for a torch that is too old, and where `path` does
-    not end in the format's name, and ImportError for a package that is missing.
+    not end in the format's name, ImportError for a package that is missing, and OSError where it cannot be written.
     """
     write, read = FORMATS[choose("format", to, FORMATS)]
     if path.suffix != f".{to}" or path.is_dir():
         raise ValueError(f"{str(path)!r} is no name for an exported network: expected one that ends in .{to}.")
     if to == "onnx" and (missing := [name for name in NEEDED if find_spec(name) is None]):
         raise ImportError(f'ONNX needs {", ".join(missing)}: pip install -e ".[export]" in the repository installs it.')
-    module = (_WithNormalisation if normalise else _Bare)(trained).eval()
+    module = (_WithNormalisation if normalise else _Bare)(trained)
     side, least = trained.size, STEMS[trained.network.config.stem].smallest_input
     sizes = {0: Dim("batch"), 2: Dim("height", min=least), 3: Dim("width", min=least)}
     about = {
@@ -80,13 +81,11 @@ def export(trained: Trained, to: str, path: Path, normalise: bool = False) -> Pa
         "input": "images (B, 3, H, W) float32, " + ("in [0, 1]" if normalise else "normalised by mean and std"),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with torch.no_grad(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+    with torch.no_grad(), evaluating(module):
         example = torch.rand(2, 3, side + 8, side + 16)  # square or of one image, it would be taken as a rule
         program = _program(module, example, sizes)
-        partial = Path(folder) / f"exported.{to}"
-        write(program, partial, {name: json.dumps(value, ensure_ascii=False) for name, value in about.items()})
-        _compare(module, read(partial), trained, normalise, path)
-        partial.replace(path)
+        content = write(program, {name: json.dumps(value, ensure_ascii=False) for name, value in about.items()})
+        write_whole(path, content, lambda file: _compare(module, read(file.read_bytes()), trained, normalise, path))
     return path
 
 
@@ -127,7 +126,7 @@ def _images(side: int) -> Iterator[Tensor]:
         yield torch.rand(batch, 3, height, width, generator=generator)
 
 
-def _write_onnx(program: ExportedProgram, path: Path, about: dict[str, str]) -> None:
+def _write_onnx(program: ExportedProgram, about: dict[str, str]) -> bytes:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own insides
@@ -136,13 +135,14 @@ def _write_onnx(program: ExportedProgram, path: Path, about: dict[str, str]) -> 
         )
         assert converted is not None
         converted.model.metadata_props.update(about)
-        converted.save(path, external_data=False)  # one file
+        content: bytes = converted.model_proto.SerializeToString()
+    return content
 
 
-def _read_onnx(path: Path) -> Answer:
+def _read_onnx(content: bytes) -> Answer:
     import onnxruntime  # an optional package
 
-    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def answer(images: Tensor) -> Tensor:
         return torch.from_numpy(np.asarray(session.run(["logits"], {"images": images.numpy()})[0]))
@@ -150,15 +150,17 @@ def _read_onnx(path: Path) -> Answer:
     return answer
 
 
-def _write_pt2(program: ExportedProgram, path: Path, about: dict[str, str]) -> None:
-    torch.export.save(program, path, extra_files=about)
+def _write_pt2(program: ExportedProgram, about: dict[str, str]) -> bytes:
+    content = io.BytesIO()  # on a full disk, torch's own writer ends the process
+    torch.export.save(program, content, extra_files=about)
+    return content.getvalue()
 
 
-def _read_pt2(path: Path) -> Answer:
-    return torch.export.load(path).module()
+def _read_pt2(content: bytes) -> Answer:
+    return torch.export.load(io.BytesIO(content)).module()
 
 
-FORMATS: dict[str, tuple[Callable[[ExportedProgram, Path, dict[str, str]], None], Callable[[Path], Answer]]] = {
+FORMATS: dict[str, tuple[Callable[[ExportedProgram, dict[str, str]], bytes], Callable[[bytes], Answer]]] = {
     "onnx": (_write_onnx, _read_onnx),
     "pt2": (_write_pt2, _read_pt2),
 }

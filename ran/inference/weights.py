@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ran.data import FIXED, IMAGE_SIZE, MARGIN, as_tensor, centre_crop, normalise
 from ran.files import Damaged, write_whole
-from ran.model import STEMS, ResidualAttentionNetwork, build
+from ran.model import STEMS, NetworkConfig, ResidualAttentionNetwork, build
 
 FILE = "weights.safetensors"
 SHAPING = ("network", "narrow", "attention", "mask", "gate")  # the keys of a run's config that define the network
@@ -75,11 +75,28 @@ def save_weights(
 ) -> Path:
     """Write <folder>/weights.safetensors, with the `config` of the run that trained `network`; returns the path.
 
-    `mean` and `std` (3,) are those of the training pixels in [0, 1]. The file is written whole or not at all.
+    `mean` and `std` (3,) are those of the training pixels in [0, 1]. The file is written whole or not at all. Raises
+    ValueError, and leaves what was there, for what `read_weights` would not take: tensors that are not those of the
+    config's network, such as fused ones, and numbers that are not finite.
     """
     about = {"config": dict(config), "classes": list(classes), "mean": mean.tolist(), "std": std.tolist()}
     state = {name: value.detach().cpu().contiguous() for name, value in plain_names(network.state_dict()).items()}
     path = folder / FILE
+    with torch.device("meta"):  # names and shapes only
+        expected = _network(config, len(classes))
+    for module in network.modules():  # itself, or what DataParallel or torch.compile wrapped
+        if isinstance(module, ResidualAttentionNetwork) and (other := differing(module.config, expected.config)):
+            raise ValueError(
+                f"{path} is not written, since the network is not that of the config and classes: {'; '.join(other)}. "
+                "Give the config that it was built by."
+            )
+    if wrong := _misfit(expected.state_dict(), state):
+        raise ValueError(
+            f"{path} is not written, since it could not be loaded as {_described(expected)}. {wrong}. Save the network "
+            "as it was trained, not fused or changed."
+        )
+    if wrong := _unfit(mean, std):
+        raise ValueError(f"{path} is not written, since {wrong}: measure them on the training images.")
     metadata = {name: json.dumps(value) for name, value in about.items()}
     write_whole(path, save(state, metadata | {"sha256": _digest(state, about)}))
     return path
@@ -89,7 +106,7 @@ def read_weights(path: Path) -> Trained:
     """Build the network that `save_weights` wrote to `path`, with its weights.
 
     Raises Damaged, a ValueError, for a file that does not hold what was written to it, and ValueError for tensors that
-    do not fit the network of the config.
+    do not fit the network of the config and for numbers that are not finite.
     """
     try:
         about, state = _read(path)
@@ -98,12 +115,35 @@ def read_weights(path: Path) -> Trained:
             f"{path} is damaged ({error}): take it again from where it came from, or delete it; the same run makes it "
             "anew with another folder for results."
         ) from error
-    name, narrow, *others = (about["config"].get(key) for key in SHAPING)
-    shape = {key: value for key, value in zip(SHAPING[2:], others, strict=True) if value is not None}
-    network = build(name, narrow or 1, num_classes=len(about["classes"]), **shape)
+    network = _network(about["config"], len(about["classes"]))
     fill(network, state, path)
     mean, std = torch.tensor(about["mean"]), torch.tensor(about["std"])
+    if wrong := _unfit(mean, std):
+        raise ValueError(f"{path} cannot be used, since {wrong}: take it again from where it came from.")
     return Trained(network.eval(), tuple(about["classes"]), mean, std, about["config"], path)
+
+
+def _network(config: Mapping[str, Any], classes: int) -> ResidualAttentionNetwork:
+    """The network, of new weights, of a run's config."""
+    name, narrow, *others = (config.get(key) for key in SHAPING)
+    shape = {key: value for key, value in zip(SHAPING[2:], others, strict=True) if value is not None}
+    return build(str(name), narrow or 1, num_classes=classes, **shape)
+
+
+def differing(theirs: NetworkConfig, ours: NetworkConfig, but: Iterable[str] = ()) -> list[str]:
+    """What differs between two networks, in words, field by field; the fields named in `but` are left out."""
+    return [
+        f"{each.name} is {getattr(theirs, each.name)!r} and not {getattr(ours, each.name)!r}"
+        for each in fields(theirs)
+        if each.name not in but and getattr(theirs, each.name) != getattr(ours, each.name)
+    ]
+
+
+def _unfit(mean: Tensor, std: Tensor) -> str:
+    """What keeps pixels from being normalised by mean and deviation, in words; empty where they can be."""
+    if mean.shape == std.shape == (3,) and mean.isfinite().all() and std.isfinite().all() and (std > 0).all():
+        return ""
+    return f"mean {mean.tolist()} and std {std.tolist()} must be three finite numbers each, and those of std above 0"
 
 
 def has_metadata(path: Path) -> bool:
@@ -118,22 +158,47 @@ def has_metadata(path: Path) -> bool:
 def fill(network: ResidualAttentionNetwork, state: Mapping[str, Tensor], path: Path) -> None:
     """Load `state`, read from `path`, into `network`. The prefixes of DataParallel and torch.compile are taken off.
 
-    Raises ValueError, which names the first tensors that are missing, too many or of another shape.
+    Raises ValueError, which names the first tensors that are missing, too many, of another shape or not numbers.
     """
-    state, own = plain_names(state), network.state_dict()
+    state = plain_names(state)
+    try:
+        wrong = _misfit(network.state_dict(), state)
+        if not wrong:
+            network.load_state_dict(state)
+    except RuntimeError as error:  # of kinds of tensors that cannot be copied
+        raise ValueError(
+            f"{path} cannot be loaded into {_described(network)}: {' '.join(str(error).split())}"
+        ) from error
+    if wrong:
+        raise ValueError(f"{path} does not fit {_described(network)}. {wrong}.")
+
+
+def _described(network: ResidualAttentionNetwork) -> str:
+    return f"{network.config.name} with {network.config.num_classes} classes"
+
+
+def _misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Which tensors of `state` keep it from being loaded in the place of `own`, in words; empty where it can be."""
     shapes = [
         f"{name} is {tuple(state[name].shape)} and should be {tuple(value.shape)}"
         for name, value in own.items()
         if name in state and state[name].shape != value.shape
     ]
-    missing, surplus = [name for name in own if name not in state], [name for name in state if name not in own]
-    if shapes or missing or surplus:
-        found = [_some("missing: ", missing), _some("not part of it: ", surplus), _some("of another shape: ", shapes)]
-        raise ValueError(
-            f"{path} does not fit {network.config.name} with {network.config.num_classes} classes. "
-            f"{'; '.join(each for each in found if each)}."
-        )
-    network.load_state_dict(dict(state))
+    weights = [name for name, value in own.items() if value.is_floating_point() and name in state]  # the rest counts
+    types = [f"{name} is {state[name].dtype}" for name in weights if not state[name].is_floating_point()]
+    infinite = [
+        name
+        for name in weights
+        if state[name].is_floating_point() and not state[name].to(own[name].dtype).isfinite().all()
+    ]
+    found = (
+        _some("missing: ", [name for name in own if name not in state]),
+        _some("not part of it: ", [name for name in state if name not in own]),
+        _some("of another shape: ", shapes),
+        _some("not of floating-point numbers: ", types),
+        _some("with NaN or infinite values: ", infinite),
+    )
+    return "; ".join(each for each in found if each)
 
 
 def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from ran.runs.ablation import ablate_run
 from ran.runs.config import Environment, RunConfig, notebook_parameters, option, parse, typed
+from ran.runs.finetuning import pinned
 from ran.runs.probes import area_under_roc
 from ran.runs.provenance import git_state, hardware
 from ran.runs.publishing import publish
@@ -30,6 +31,7 @@ __all__ = [
     "notebook_parameters",
     "option",
     "parse",
+    "pinned",
     "publish",
     "read_ablation",
     "read_gradients",

@@ -1,16 +1,17 @@
 """Fine-tuning: a training that begins from trained weights, with a new classifier where the classes are others."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from torch import nn
 
-from ran.inference import FILE, Trained, load, tensor_digest
+from ran.inference import FILE, Trained, differing, load, tensor_digest
 from ran.model import ResidualAttentionNetwork
 from ran.runs.config import RunConfig
 
 CLASSIFIER = ("head.3.weight", "head.3.bias")
+UNSEEN = ("attention", "gate")  # fields of a network that leave no trace in its tensors
 DIGITS = 16  # of the digest of the weights, in a run's config
 PINNED = re.compile(rf"[\w.+-]+@[0-9a-f]{{{DIGITS}}}", re.ASCII)  # the weights of a config that names them for good
 
@@ -38,21 +39,29 @@ def digest(network: nn.Module) -> str:
     return tensor_digest(network.state_dict())[:DIGITS]
 
 
-def begin_from(network: ResidualAttentionNetwork, trained: Trained, classes: Sequence[str]) -> None:
+def begin_from(
+    network: ResidualAttentionNetwork,
+    trained: Trained,
+    classes: Sequence[str],
+    report: Callable[[str], None] = lambda _: None,
+) -> None:
     """Copy the trained weights into `network`; its classifier stays new, unless the classes are the same.
 
-    Raises ValueError where the two are not the same network, but for the number of classes.
+    Tensors alone do not show attention and gate: those of a file without metadata are taken to be the network's own,
+    and `report` is told. Raises ValueError where the two are not the same network, but for the number of classes.
     """
-    theirs = trained.network.config
-    differing = [
-        f"{each.name} is {getattr(theirs, each.name)!r} and not {getattr(network.config, each.name)!r}"
-        for each in fields(theirs)
-        if each.name != "num_classes" and getattr(theirs, each.name) != getattr(network.config, each.name)
-    ]
-    if differing:
-        raise ValueError(f"the weights {trained.name} are of another network: {'; '.join(differing)}.")
-    state = trained.network.state_dict()
-    if trained.classes != tuple(classes):
+    unknown = UNSEEN if trained.assumed else ()
+    if other := differing(trained.network.config, network.config, but=("num_classes", *unknown)):
+        raise ValueError(f"the weights {trained.name} are of another network: {'; '.join(other)}.")
+    state, new_classifier = trained.network.state_dict(), trained.classes != tuple(classes)
+    if trained.assumed:
+        shaping = " and ".join(f"{name} {getattr(network.config, name)}" for name in unknown)
+        report(
+            f"{trained.source} holds tensors only. Assumed: "
+            + (f"{shaping}, as in this run; " if network.config.has_modules else "")
+            + ("its classes are others, and the classifier is new." if new_classifier else "its classes are the same.")
+        )
+    if new_classifier:
         new = network.state_dict()
         state |= {name: new[name] for name in CLASSIFIER}
     network.load_state_dict(state)

@@ -37,7 +37,7 @@ def publish(run: str | Path, data_licence: str | None = None, runs: Path = RUNS)
     goal = runs / record["id"]
     if goal.resolve() != folder.resolve():
         _copy(folder, goal, record)
-    write_whole(goal / CARD, card(record, licence))
+    write_whole(goal / CARD, card(record, licence, runs))
     return goal / CARD
 
 
@@ -46,7 +46,8 @@ def finished(run: str | Path, runs: Path = RUNS) -> tuple[Path, dict[str, Any], 
 
     Raises ValueError for a run that is not finished, and for weights that are missing, damaged or another run's.
     """
-    folder = runs / run if not Path(run).is_dir() and (runs / run).is_dir() else Path(run)
+    given = runs / run if not Path(run).is_dir() and (runs / run).is_dir() else Path(run)
+    folder = given.resolve()  # its name is the run's id, also where it is given as "." or by a link
     if not (folder / "record.json").is_file():
         raise ValueError(f"{str(run)!r} is not the folder of a finished run: expected record.json and {FILE} in it.")
     record = read_record(folder / "record.json")
@@ -68,12 +69,13 @@ def _copy(folder: Path, goal: Path, record: dict[str, Any]) -> None:
         write_whole(goal / source.name, source.read_bytes())
 
 
-def card(record: dict[str, Any], licence: str) -> str:
-    """The model card of a record as Markdown: what was trained, how well, on what terms, how to load it."""
+def card(record: dict[str, Any], licence: str, runs: Path = RUNS) -> str:
+    """The model card of a record as Markdown: what was trained, how well, on what terms, how to load it from `runs`."""
     config, schedule, data = RunConfig(**record["config"]), record["schedule"], record["dataset"]
-    name = name_of(config.id)
+    name = name_of(config.id, record["config"], runs)
     epochs, images, last = len(record["epochs"]), measured(record), record["epochs"][-1]
-    top5 = f", top-5 error {record['test_top5_error']:.2f}%" if record.get("test_top5_error") is not None else ""
+    says_much = record.get("test_top5_error") is not None and len(data["classes"]) > 5  # of five, no answer is wrong
+    top5 = f", top-5 error {record['test_top5_error']:.2f}%" if says_much else ""
     noise = f", {100 * config.noise:g}% of the training labels changed" if config.noise else ""
     length = f"{epochs} epoch{'s' if epochs > 1 else ''}"
     shaping = ("attention", "mask", "gate") if PRESETS[config.network].has_modules else ()

@@ -79,7 +79,7 @@ def run(
     if record is None:
         network = config.build(len(data.classes))
         if start is not None:
-            begin_from(network, start, data.classes)
+            begin_from(network, start, data.classes, report)
         network.recompute = environment.recompute
         with _alone(folder, report, deadline) if devices.rank == 0 else nullcontext():
             # another process may have finished it in the meantime

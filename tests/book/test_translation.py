@@ -250,7 +250,7 @@ def test_the_switch_works_from_the_keyboard(open_page):
     assert page.evaluate("document.documentElement.lang") == "en"
 
 
-SAID = """() => [...document.querySelectorAll(".widget, .widget *, dialog, dialog *")].flatMap((each) => [
+SAID = """() => [...document.querySelectorAll(".widget, .widget *, .enlarged, .enlarged *")].flatMap((each) => [
     each.getAttribute("aria-label"), each.getAttribute("aria-valuetext"),
     ...[...each.childNodes].filter((node) => node.nodeType === 3).map((node) => node.data)])
     .filter((text) => text?.trim())"""

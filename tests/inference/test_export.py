@@ -1,6 +1,7 @@
 """`ran export`: the file gives PyTorch's answers in another program, for any batch and size, or it is not written."""
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -118,10 +119,10 @@ def test_a_file_with_other_answers_is_not_written(exports, tmp_path, monkeypatch
     to = "pt2"
     write, read = FORMATS[to]
 
-    def spoiled(program, path, about):
+    def spoiled(program, about):
         bias = program.state_dict["network.head.3.bias"]
         program.state_dict["network.head.3.bias"] = torch.nn.Parameter(bias + 0.01)
-        write(program, path, about)
+        return write(program, about)
 
     monkeypatch.setitem(FORMATS, to, (spoiled, read))
     target = tmp_path / f"network.{to}"
@@ -132,6 +133,22 @@ def test_a_file_with_other_answers_is_not_written(exports, tmp_path, monkeypatch
         export_network(tiny(), to, target)
     assert target.read_text() == "an earlier one"
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
+    """No writer but ours meets it: torch's own ends the process. Of a layer, since the graph does not matter."""
+    program = torch.export.export(_Named(torch.nn.Linear(3, 3)), (torch.zeros(2, 3),))
+    monkeypatch.setattr("ran.inference.exporting._program", lambda *_: program)
+    target = tmp_path / "network.pt2"
+    target.write_text("an earlier one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # bytes in a file
+    try:
+        with pytest.raises(OSError, match=r"network.pt2 cannot be written \(.*\): make room there"):
+            export_network(tiny(), "pt2", target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert target.read_text() == "an earlier one" and [path.name for path in tmp_path.iterdir()] == [target.name]
 
 
 def test_a_torch_that_is_too_old_says_which_is_needed(tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from ran.data import MEAN, STD
 from ran.files import ROOT, Damaged
 from ran.inference import CARD, FILE, RUNS, load, save_weights
 from ran.runs import Environment, RunConfig, publish, run
-from ran.runs.publishing import card
+from ran.runs.publishing import LICENCES, card
 from ran.sealing import sealed
 
 PUBLISHED = RUNS / "attention-56-arl-cifar10-paper-160000it-seed0-e3b720cf"
@@ -66,6 +67,9 @@ def sets(tmp_path):
     [
         ("attention-56", PUBLISHED),
         ("attention-56-cifar10", PUBLISHED),
+        ("attention-56-cifar10/", PUBLISHED),
+        ("./attention-56-cifar10", PUBLISHED),
+        (Path("attention-56-cifar10"), PUBLISHED),
         ("attention-56-cifar10-paper-160000it", PUBLISHED),
         ("attention-56-cifar10-short-8ep", SHORT),
         (PUBLISHED.name, PUBLISHED),
@@ -141,6 +145,66 @@ def test_a_network_that_is_published_for_several_data_sets_needs_one(sets):
     assert len(load("attention-56-cifar100", runs).classes) == 10
 
 
+def test_what_is_written_as_a_path_and_exists_is_no_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "attention-56").mkdir()
+    for path in ("./attention-56", "attention-56/", Path("attention-56"), tmp_path / "attention-56"):
+        assert "is not the folder of a finished run" in refusal(path)
+    assert load("attention-56").source.parent == PUBLISHED
+
+
+@pytest.mark.parametrize("hidden", [{"train_images": 64}, {"accumulate": 2}])
+def test_a_run_on_a_part_of_the_images_takes_no_name_from_the_others(sets, hidden):
+    """However long it was trained; nor do its batches in parts, which change what it is."""
+    runs, put = sets
+    whole, part = put(narrow=16, epochs=5), put(narrow=16, epochs=500, **hidden)
+    for name in ("attention-56-narrow16-cifar10", "attention-56-narrow16-cifar10-smoke-5ep"):
+        assert load(name, runs).source.parent == whole
+    assert "unknown published weights" in refusal("attention-56-narrow16-cifar10-smoke-500ep", runs=runs)
+    assert load(part.name, runs).source.parent == part
+    config = RunConfig(narrow=16, epochs=500, dataset="cifar10", **hidden)
+    assert f'load("{config.id}")' in card(a_record(config), "x", runs)
+
+
+def test_of_equal_sets_the_lowest_seed_is_loaded_and_every_card_loads_its_own(sets):
+    runs, put = sets
+    configs = [RunConfig(dataset="cifar10", narrow=16, seed=seed) for seed in (10, 2, 0)]
+    name, loaded = "attention-56-narrow16-cifar10", []
+    for config in configs:
+        alone = card(a_record(config), "x", runs)  # as it is written, whatever is published after it
+        loaded.append(alone.split('load("')[1].split('"')[0])
+        put(narrow=16, seed=config.seed)
+        assert load(name, runs).source.parent.name == config.id
+    assert loaded == [config.id for config in configs]
+    assert [load(each, runs).source.parent.name for each in loaded] == loaded
+
+
+def test_a_card_says_the_name_where_no_other_set_has_it(sets):
+    runs, put = sets
+    config = RunConfig(dataset="cifar10", schedule="short", narrow=16)
+    alone = card(a_record(config), "x", runs)
+    assert 'load("attention-56-narrow16-cifar10-short-30ep")' in alone
+    put(schedule="short", epochs=30, narrow=16)
+    beside = card(a_record(config), "x", runs)
+    assert f'load("{config.id}")' in beside and f"--weights {config.id}`" in beside
+
+
+@pytest.mark.parametrize("folder", [PUBLISHED, SHORT])
+def test_the_cards_that_travel_with_the_repository_load_their_own(folder):
+    record = json.loads((folder / "record.json").read_text())
+    assert card(record, LICENCES["cifar10"]) == (folder / CARD).read_text()
+    assert load((folder / CARD).read_text().split('load("')[1].split('"')[0]).source.parent == folder
+
+
+def test_a_name_that_two_runs_have_equally_is_refused(sets):
+    runs, put = sets
+    both = sorted(put(schedule="short", narrow=16, **epochs).name for epochs in ({}, {"epochs": 30}))
+    assert f"runs of equal length: say which of {', '.join(both)}." in refusal(
+        "attention-56-narrow16-cifar10", runs=runs
+    )
+    assert load(both[1], runs).source.parent.name == both[1]
+
+
 def test_weights_without_a_card_are_not_published(sets):
     runs, put = sets
     (put() / CARD).unlink()
@@ -195,6 +259,16 @@ def test_a_state_dict_names_its_own_network(tmp_path):
     assert len(loaded.classes) == 7 and loaded.network(images).equal(network(images))
 
 
+def test_a_checkpoint_of_the_usual_kind_is_read(finished, tmp_path):
+    """As in PyTorch's tutorial, and without the counters of batch norms, which decide nothing."""
+    state = without(finished.network.state_dict(), "num_batches_tracked")
+    torch.save({"epoch": 1, "model_state_dict": state, "loss": 0.1}, tmp_path / "mine.pt")
+    assert answers(load(tmp_path / "mine.pt")).shape == (2, 10)
+    save_file(state, tmp_path / "mine.safetensors")
+    found = load(tmp_path / "mine.safetensors").network.state_dict()
+    assert all(found[name].equal(value) for name, value in state.items())
+
+
 def without(state, part):
     return {key: value for key, value in state.items() if part not in key}
 
@@ -203,18 +277,60 @@ def without(state, part):
     ("change", "said"),
     [
         (lambda state: without(state, "head.3.weight"), "missing: head.3.weight"),
-        (lambda state: without(state, "stage3_module1.mask"), "and 45 more"),
+        (lambda state: without(state, "stage3_module1.mask"), "and 37 more"),
         (lambda state: state | {"fc.weight": torch.zeros(3)}, "not part of it: fc.weight"),
         (
             lambda state: state | {"head.3.weight": torch.zeros(10, 5)},
             "head.3.weight is (10, 5) and should be (10, 64)",
         ),
+        (
+            lambda state: {key: value * float("nan") for key, value in state.items()},
+            "with NaN or infinite values: stem.weight, ",
+        ),
+        (lambda state: state | {"head.3.bias": torch.zeros(10).double() + 1e300}, "infinite values: head.3.bias."),
+        (
+            lambda state: {key: value.to(torch.int8) for key, value in state.items()},
+            "not of floating-point numbers: stem.weight is torch.int8, ",
+        ),
+        (lambda state: state | {"head.3.bias": torch.zeros(10) * 1j}, "head.3.bias is torch.complex64"),
+        (lambda state: state | {"stem.weight": torch.zeros(0, 3, 3, 3)}, "stem.weight is (0, 3, 3, 3) and should be"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(finished, tmp_path, change, said):
     torch.save(change(finished.network.state_dict()), tmp_path / "other.pt")
     message = refusal(tmp_path / "other.pt")
     assert said in message and "does not fit attention-56" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (5, torch.zeros(3)),
+        pytest.param(
+            "head.3.bias", torch.zeros(10).to_sparse(), marks=pytest.mark.filterwarnings("ignore:Validating sparse")
+        ),
+        ("head.3.bias", torch.zeros(10, device="meta")),
+    ],
+)
+def test_what_is_no_dense_tensor_by_name_is_named(finished, tmp_path, name, value):
+    torch.save(finished.network.state_dict() | {name: value}, tmp_path / "odd.pt")
+    assert f"expected dense tensors with their numbers, by names that are text, and {name!r}" in refusal(
+        tmp_path / "odd.pt"
+    )
+
+
+def test_half_precision_is_read(finished, tmp_path):
+    torch.save({name: value.bfloat16() for name, value in finished.network.state_dict().items()}, tmp_path / "half.pt")
+    assert answers(load(tmp_path / "half.pt")).dtype == torch.float32
+
+
+def test_tensors_that_cannot_be_copied_are_named(finished, tmp_path):
+    """A counter of bits that are no numbers: its shape is right."""
+    name = next(name for name in finished.network.state_dict() if name.endswith("num_batches_tracked"))
+    bits = torch.zeros((), dtype=torch.uint8).view(torch.bits8)
+    torch.save(finished.network.state_dict() | {name: bits}, tmp_path / "bits.pt")
+    message = refusal(tmp_path / "bits.pt")
+    assert "bits.pt cannot be loaded into attention-56" in message and name in message
 
 
 class Shell:
@@ -249,8 +365,17 @@ def test_a_published_run_is_loaded_by_its_name(finished, tmp_path):
     text = card.read_text()
     assert card == tmp_path / finished.record["id"] / CARD
     assert f"{finished.record['test_error']:.2f}% after 1 epoch" in text and "seed 0" in text and "MIT" in text
-    assert answers(load("attention-56-narrow4-shapes", tmp_path)).equal(answers(load(finished.folder)))
+    name = text.split('load("')[1].split('"')[0]
+    assert answers(load(name, tmp_path)).equal(answers(load(finished.folder)))
     assert publish(finished.folder, runs=tmp_path).read_text() == text  # again
+
+
+def test_a_run_may_be_published_from_within_and_through_a_link(finished, tmp_path, monkeypatch):
+    (tmp_path / "link").symlink_to(finished.folder)
+    monkeypatch.chdir(finished.folder)
+    for number, run_folder in enumerate((".", tmp_path / "link")):
+        card = publish(run_folder, runs=tmp_path / str(number))
+        assert card == tmp_path / str(number) / finished.record["id"] / CARD and card.with_name(FILE).is_file()
 
 
 def test_ran_publish_says_what_it_wrote(finished, tmp_path, monkeypatch, capsys):
@@ -295,11 +420,14 @@ def test_a_card_says_what_was_trained_and_on_what(tmp_path):
     )
     record = a_record(config, 40.0, test_top5_error=3.0)
     record["epochs"][0]["test_error"] = 30.0
+    record["dataset"]["classes"] = list("abcdef")
     text = card(record, "drawn by me")
     for said in ("25% of the training labels changed", "40.00% after 2 epochs, top-5 error 3.00%", "96×96 pixels"):
         assert said in text
     assert "30.00" not in text and "64×64" not in text
     assert "labels changed" not in card(a_record(RunConfig(dataset="cifar10", schedule="short", epochs=2)), "x")
+    record["dataset"]["classes"] = record["dataset"]["classes"][:5]  # of which five answers are always all
+    assert "40.00% after 2 epochs; one run" in card(record, "drawn by me")
 
 
 def test_weights_of_another_run_are_not_published(finished, tmp_path):

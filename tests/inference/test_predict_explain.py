@@ -119,6 +119,19 @@ def test_an_explanation_is_the_branches_of_every_module():
     assert explain(trained, Image.new("RGB", (90, 200))).seen == (0, 55, 90, 145)
 
 
+def test_a_network_in_training_is_not_moved():
+    """It answers as in evaluation, and keeps its statistics and the mode of every module."""
+    trained = load("attention-56")
+    expected = predict(trained, photograph(HORSE))
+    trained.network.train()
+    trained.network.head.eval()  # as fine-tuning with frozen statistics
+    before = {name: value.clone() for name, value in trained.network.state_dict().items()}
+    modes = [module.training for module in trained.network.modules()]
+    assert predict(trained, photograph(HORSE)) == expected == explain(trained, photograph(HORSE)).likeliest
+    assert [module.training for module in trained.network.modules()] == modes
+    assert all(value.equal(before[name]) for name, value in trained.network.state_dict().items())
+
+
 def test_a_figure_shows_the_channels_that_it_names():
     """A row: a channel before, its mask, after, on one scale; the mean mask; the masks of the next channels."""
     found = explain(load("attention-56"), photograph(HORSE))

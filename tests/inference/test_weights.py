@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from ran.data import load as load_data
 from ran.files import ROOT
-from ran.inference import FILE, load
+from ran.inference import FILE, fuse_batch_norms, load, save_weights
 from ran.runs import Environment, RunConfig, run
 
 SAVED = sorted((ROOT / "results" / "runs").glob(f"*/{FILE}"))
@@ -73,6 +73,38 @@ def test_weights_without_a_digest_are_not_believed(finished, tmp_path):
     save_file(load_file(finished[2].folder / FILE), tmp_path / FILE)
     with pytest.raises(ValueError, match="is damaged"):
         load(tmp_path / FILE)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network": lambda network: fuse_batch_norms(network)}, "could not be loaded as attention-56, channels / 4"),
+        ({"config": lambda config: config | {"narrow": 8}}, "stem_channels is 4 and not 2"),
+        ({"config": lambda config: config | {"gate": "mixed"}}, "gate is 'channel' and not 'mixed'"),
+        ({"classes": lambda classes: classes[:3]}, "num_classes is 10 and not 3"),
+        ({"mean": lambda mean: mean * float("nan")}, "mean [nan, nan, nan] and std"),
+        ({"std": lambda std: std * 0}, "those of std above 0"),
+    ],
+)
+def test_what_could_not_be_loaded_again_is_not_written(finished, tmp_path, changes, said):
+    own = load(finished[2].folder)
+    given = {name: getattr(own, name) for name in ("network", "config", "classes", "mean", "std")}
+    save_weights(tmp_path, **given)
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(ValueError, match="is not written") as error:
+        save_weights(tmp_path, **given | {name: change(given[name]) for name, change in changes.items()})
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE] and (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_deviation_of_nothing_is_not_believed(finished, tmp_path, monkeypatch):
+    """In a file whose digest is right, of an older version of `save_weights`."""
+    own = load(finished[2].folder)
+    with monkeypatch.context() as older:
+        older.setattr("ran.inference.weights._unfit", lambda mean, std: "")
+        save_weights(tmp_path, own.network, own.config, own.classes, own.mean * float("nan"), own.std)
+    with pytest.raises(ValueError, match="cannot be used, since mean .* must be three finite numbers"):
+        load(tmp_path)
 
 
 def test_a_run_takes_no_other_runs_weights(finished):
