@@ -19,6 +19,7 @@ from sphinx.application import Sphinx
 from ran.files import write_whole
 
 CSS_PIXELS, POINTS = 96, 72  # in an inch
+HEAVY = 400_000  # bytes: a page has a million
 STEP = 5  # of 255, the steps of colours
 
 
@@ -52,7 +53,10 @@ def place(picture: Tag, path: Path, html: BeautifulSoup) -> None:
 
 
 def smaller(picture: bytes) -> bytes:
-    """A PNG in fewer bytes: as many pixels, their colours in steps that no eye sees; black and white stay."""
+    """A PNG in fewer bytes: as many pixels, their colours in steps that no eye sees; black and white stay.
+
+    Of a photograph that is heavy all the same, the 256 colours that cover it best are kept.
+    """
     content = BytesIO()
     with Image.open(BytesIO(picture)) as image:
         opaque = image.mode == "RGBA" and image.getchannel("A").getextrema()[0] == 255
@@ -61,6 +65,10 @@ def smaller(picture: bytes) -> bytes:
         if whole.mode in ("L", "RGB", "RGBA"):
             whole = whole.point(lambda value: round(value / STEP) * STEP)
         whole.save(content, "PNG", optimize=True, **density)
+        if content.tell() > HEAVY and whole.mode == "RGB":
+            content = BytesIO()
+            cover, none = Image.Quantize.MAXCOVERAGE, Image.Dither.NONE
+            whole.quantize(256, cover, kmeans=3, dither=none).save(content, "PNG", optimize=True, **density)
     return min(content.getvalue(), picture, key=len)
 
 

@@ -106,4 +106,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", name_parts, priority=950)  # after the table of contents is read
     app.connect("doctree-resolved", tell)
     app.connect("doctree-resolved", describe)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    # a number more and every page is written anew, by which it gets the script above
+    return {"version": "1", "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from enlarge import smaller
+from enlarge import HEAVY, smaller
 from execute import in_contents
 from PIL import Image
 
@@ -146,3 +146,15 @@ def test_letters_of_every_figure_can_be_read_on_a_phone(name):
         assert LETTERS * min(1, PHONE / points) >= 8, figure
     source = "\n".join("".join(cell["source"]) for cell in executed(name) if cell["cell_type"] == "code")
     assert not [size for size in re.findall(r'font_?size"?[=:] ?([\d.]+)', source) if float(size) < LETTERS]
+
+
+def test_a_heavy_photograph_keeps_the_colours_that_cover_it():
+    photograph = Image.open(ROOT / "book" / "_static" / "cat.jpg").resize((1200, 800))
+    content = io.BytesIO()
+    photograph.save(content, "PNG", dpi=(192, 192))
+    lighter = smaller(content.getvalue())
+    assert len(lighter) < 0.5 * len(content.getvalue()) and len(content.getvalue()) > HEAVY
+    with Image.open(io.BytesIO(lighter)) as image:
+        assert image.size == photograph.size and round(image.info["dpi"][0]) == 192
+        difference = np.asarray(image.convert("RGB"), int) - np.asarray(photograph, int)
+    assert abs(difference).mean() < 3 and abs(difference).max() < 40
