@@ -12,6 +12,7 @@ import torch
 from processes import SIGNALS, children, left_behind, marked
 from recorded import a_record, put
 
+from ran.data import DataSet, load
 from ran.files import ROOT, only_one
 from ran.runs import Environment, RunConfig, run
 from ran.study import parse_budget, work_through
@@ -83,18 +84,28 @@ def test_a_killed_process_costs_its_own_cell_alone(tmp_path):
     assert work_through(runs, environment, None, lambda _: None, jobs=2) == {}  # and the next call makes up for it
 
 
-def test_a_cell_that_was_killed_before_it_was_measured_is_measured(tmp_path):
+def test_a_cell_that_was_killed_before_it_was_measured_is_not_finished(tmp_path, monkeypatch):
     environment, config = Environment(results=str(tmp_path)), tiny(0)
-    assert work_through([config], environment, None, lambda _: None) == {}
-    probes = environment.folder(config) / "probes.csv"
-    whole = probes.read_text()
-    for left in (None, whole[:-9]):
-        probes.unlink() if left is None else probes.write_text(left)
-        assert work_through([config], environment, None, lambda _: None) == {}
-        assert probes.read_text() == whole
-    (environment.folder(config) / "weights.safetensors").unlink()  # as in a fresh clone: nothing to measure
+    whole = load("shapes")
+    few = DataSet(whole.name, whole.classes, whole.train.head(64), whole.test.head(40))
+    monkeypatch.setattr(Environment, "load", lambda self, config: few)
+    folder = run(config, environment, report=lambda _: None).folder
+
+    def left():
+        return list(work_through([config], environment, 0, lambda _: None))  # no time to begin one
+
+    assert left() == []
+    probes = folder / "probes.csv"
+    whole_table = probes.read_text()
+    probes.write_text(whole_table[:-9])
+    assert left() == [config.id]
     probes.unlink()
-    assert work_through([config], environment, None, lambda _: None) == {} and not probes.exists()
+    assert left() == [config.id]
+    run(config, environment, report=lambda _: None)
+    assert left() == [] and probes.read_text() == whole_table
+    (folder / "weights.safetensors").unlink()  # as in a fresh clone: nothing to measure
+    probes.unlink()
+    assert left() == []
 
 
 @pytest.mark.parametrize("number", SIGNALS)
