@@ -31,7 +31,7 @@ pdf: book ## print the book into _build/book.pdf, by Chromium
 # one process more than cores: many tests wait for processes
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $$(($(CORES) + 1)) --dist worksteal
 
-test: $(READY) ## test the package, in three minutes
+test: $(READY) ## test the package, in under four minutes
 	@$(PYTEST) --ignore tests/book
 
 test-book: book ## test the built book, every page of it in a browser
