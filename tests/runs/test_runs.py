@@ -487,6 +487,7 @@ def test_papermill_leaves_the_same_record(finished, tmp_path):
     ("words", "message"),
     [
         (("-p", "depht", "92"), "unknown parameter 'depht'"),
+        (("-p", "device", "gpu"), "unknown device 'gpu'. Did you mean 'cpu'?"),
         (("-p", "dataset", "cifar10", "-p", "data_root", "/nonexistent"), "'cifar10' is not in '/nonexistent'"),
     ],
 )
